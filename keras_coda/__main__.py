@@ -1,0 +1,8 @@
+"""`python -m keras_coda`: the command line."""
+
+import sys
+
+from keras_coda.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,159 @@
+"""The protocol of layers that compute ``y = W(x) x`` and can say what ``W(x)`` was, and containers that keep it."""
+
+from typing import Any
+
+import keras
+from keras import ops
+
+_serializable = keras.saving.register_keras_serializable("keras_coda")
+
+
+class DynamicLinear(keras.layers.Layer):
+    """A layer that is linear in its input once its input-dependent weights are frozen: ``y = W(x) x``.
+
+    Subclasses implement :meth:`linearize` and :meth:`pullback` with ``keras.ops``; ``call`` follows from them.
+    There is no explanation mode to switch on: whoever wants the frozen weights asks for them. Both methods must work
+    on any float dtype of ``x`` (explanations run in float32 whatever the training policy).
+
+    Attributes:
+        offset: A constant that ``call`` adds to ``W(x) x``; zero but for a network's last layer.
+
+    Reference:
+        Böhle, Fritz, Schiele: Convolutional Dynamic Alignment Networks, CVPR 2021, section 3.
+    """
+
+    offset: float = 0.0
+
+    def linearize(self, inputs) -> tuple[Any, Any]:
+        """Compute the output and freeze the weights that led to it.
+
+        Args:
+            inputs: float tensor ``(batch, *input_dims)``.
+
+        Returns:
+            ``(outputs, frozen)``: outputs ``(batch, *output_dims)``; ``frozen`` is any nest of tensors from which
+            :meth:`pullback` knows ``W(x)``.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must implement `linearize(inputs)`.")
+
+    def pullback(self, frozen, cotangents):
+        """Apply the transposed frozen map ``W(x)ᵀ`` to any number of targets at once.
+
+        Args:
+            frozen: what :meth:`linearize` returned.
+            cotangents: float tensor ``(batch, targets, *output_dims)``.
+
+        Returns:
+            Float tensor ``(batch, targets, *input_dims)``.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must implement `pullback(frozen, cotangents)`.")
+
+    def call(self, inputs):
+        """Return ``linearize(inputs)[0]``."""
+        return self.linearize(inputs)[0]
+
+
+def linearize_chain(layers, inputs) -> tuple[Any, list]:
+    """Linearize layers one after the other; return the last output and every layer's frozen weights."""
+    frozen = []
+    for layer in layers:
+        inputs, weights = layer.linearize(inputs)
+        frozen.append(weights)
+    return inputs, frozen
+
+
+def pullback_chain(layers, frozen, cotangents):
+    """Pull cotangents ``(batch, targets, *output_dims)`` back through layers that :func:`linearize_chain` froze."""
+    for layer, weights in zip(reversed(layers), reversed(frozen), strict=True):
+        cotangents = layer.pullback(weights, cotangents)
+    return cotangents
+
+
+class _Container(DynamicLinear):
+    """A dynamic-linear layer made of others, applied in turn."""
+
+    def __init__(self, layers, **kwargs):
+        super().__init__(**kwargs)
+        self.layers = list(layers)
+        wrong = [layer for layer in self.layers if not isinstance(layer, DynamicLinear) or layer.offset]
+        if wrong or not self.layers:
+            raise ValueError(
+                f"`layers` must be one or more DynamicLinear layers without `offset`. Received: {wrong or layers}"
+            )
+
+    def build(self, input_shape):
+        """Build the layers in turn."""
+        for layer in self.layers:
+            if not layer.built:  # deserialized layers are
+                layer.build(input_shape)
+            input_shape = layer.compute_output_shape(input_shape)
+
+    def get_config(self):
+        """Return the constructor's arguments."""
+        layers = [keras.saving.serialize_keras_object(layer) for layer in self.layers]
+        return {**super().get_config(), "layers": layers}
+
+    @classmethod
+    def from_config(cls, config):
+        """Rebuild the container and its layers."""
+        layers = [keras.saving.deserialize_keras_object(layer) for layer in config["layers"]]
+        return cls(**{**config, "layers": layers})
+
+
+@_serializable
+class Chain(_Container):
+    """Dynamic-linear layers one after the other, as one: ``W(x) = W_n … W_1``.
+
+    Args:
+        layers: list of :class:`DynamicLinear` layers.
+        **kwargs: ``name``, ``dtype``.
+    """
+
+    def linearize(self, inputs):
+        """See :meth:`DynamicLinear.linearize`."""
+        return linearize_chain(self.layers, inputs)
+
+    def pullback(self, frozen, cotangents):
+        """See :meth:`DynamicLinear.pullback`."""
+        return pullback_chain(self.layers, frozen, cotangents)
+
+    def compute_output_shape(self, input_shape):
+        """Return the last layer's output shape."""
+        for layer in self.layers:
+            input_shape = layer.compute_output_shape(input_shape)
+        return input_shape
+
+
+@_serializable
+class ResidualSum(_Container):
+    """The input plus what the layers make of it: ``W(x) = I + W_n … W_1``.
+
+    Args:
+        layers: list of :class:`DynamicLinear` layers that keep the shape.
+        **kwargs: ``name``, ``dtype``.
+    """
+
+    def build(self, input_shape):
+        """Build the layers; raise ``ValueError`` if they do not keep the shape."""
+        super().build(input_shape)
+        shape = input_shape
+        for layer in self.layers:
+            shape = layer.compute_output_shape(shape)
+        if tuple(shape) != tuple(input_shape):
+            raise ValueError(
+                "The layers of a ResidualSum must keep the shape of their input. "
+                f"Received: input_shape={tuple(input_shape)}, output shape {tuple(shape)}"
+            )
+
+    def linearize(self, inputs):
+        """See :meth:`DynamicLinear.linearize`."""
+        outputs, frozen = linearize_chain(self.layers, inputs)
+        return ops.add(inputs, outputs), frozen
+
+    def pullback(self, frozen, cotangents):
+        """See :meth:`DynamicLinear.pullback`."""
+        return ops.add(cotangents, pullback_chain(self.layers, frozen, cotangents))
+
+    def compute_output_shape(self, input_shape):
+        """Return the input's shape."""
+        return input_shape

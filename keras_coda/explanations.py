@@ -1,0 +1,210 @@
+"""Exact contribution maps of any Keras model that ends in a chain of dynamic-linear layers."""
+
+import dataclasses
+import os
+from collections.abc import Sequence
+
+import keras
+import numpy as np
+
+from keras_coda import visualization
+from keras_coda.anatomy import compiled_explainer
+from keras_coda.validation import check_classes, check_images, check_int, to_numpy
+
+
+@dataclasses.dataclass(frozen=True)
+class Explanation:
+    """Predictions for a batch of images and the exact reasons for them; all arrays are NumPy, float32.
+
+    ``contributions[b, k].sum() + bias`` is the logit of class ``classes[b, k]``, up to ``residual[b, k]``.
+
+    Attributes:
+        images: ``(B, H, W, c)``, the images explained, pixels in [0, 255].
+        logits: ``(B, C)``.
+        probabilities: ``(B, C)``, sigmoids of the logits (the classes are not exclusive to the network).
+        classes: ``(B, K)`` int32, the classes explained.
+        contributions: ``(B, K, H, W)``, in units of the logit. With ``wrt`` an inner layer, its height and width.
+        residual: ``(B, K)``, ``|Σ contributions + bias - logit|``, the completeness error (float rounding).
+        bias: what a logit is when nothing contributes.
+        linear_map: None, or ``(B, K, H, W, 2c)``: the weights ``W_{0→L}(x)`` of the encoded image ``[x, 1-x]``
+            (with ``wrt`` an inner layer, of its activations).
+        wrt: name of the layer whose output the contributions refer to.
+        class_names: None, or one name per class.
+    """
+
+    images: np.ndarray
+    logits: np.ndarray
+    probabilities: np.ndarray
+    classes: np.ndarray
+    contributions: np.ndarray
+    residual: np.ndarray
+    bias: float
+    linear_map: np.ndarray | None = None
+    wrt: str | None = None
+    class_names: tuple[str, ...] | None = None
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index) -> "Explanation":
+        """Return the explanation of one image (an int; the batch axis stays) or of several (a slice)."""
+        if isinstance(index, (int, np.integer)):
+            if not -len(self) <= index < len(self):
+                raise IndexError(f"This explanation has {len(self)} images. Received: index={index}")
+            index = slice(index, index + 1 or None)
+        arrays = {name: value[index] for name, value in self._arrays().items()}
+        return dataclasses.replace(self, **arrays)
+
+    @property
+    def explained_logits(self) -> np.ndarray:
+        """Logits of the classes explained, ``(B, K)``."""
+        return np.take_along_axis(self.logits, self.classes, axis=1)
+
+    def plot(self, labels: Sequence | None = None, **kwargs):
+        """Draw each image beside its maps, with logit, probability and residual of every class explained.
+
+        Args:
+            labels: None, or the true class of each image.
+            **kwargs: see :func:`keras_coda.visualization.plot_contributions`.
+
+        Returns:
+            A ``matplotlib.figure.Figure``.
+        """
+        return visualization.plot_contributions(
+            self.images,
+            self.contributions,
+            self.classes,
+            self.explained_logits,
+            self.residual,
+            probabilities=np.take_along_axis(self.probabilities, self.classes, axis=1),
+            class_names=self.class_names,
+            labels=labels,
+            **kwargs,
+        )
+
+    def to_rgba(self, **kwargs) -> np.ndarray:
+        """Render the linear map in color, see :func:`keras_coda.visualization.to_rgba`.
+
+        Returns:
+            ``(B, K, H, W, 4)`` in [0, 1]: opacity is the strength of a pixel's weights, color that of its positive
+            ones.
+
+        Raises:
+            ValueError: if the linear map was not asked for, or is that of an inner layer.
+        """
+        if self.linear_map is None:
+            raise ValueError(
+                "The colored rendering needs the linear map. Received: an explanation without it. Ask for it: "
+                "`model.explain(images, linear_map=True)`."
+            )
+        if self.linear_map.shape[-1] != 2 * self.images.shape[-1]:
+            raise ValueError(
+                "The colored rendering needs the linear map on the encoded image. "
+                f"Received: wrt={self.wrt!r}. Leave `wrt` out."
+            )
+        return visualization.to_rgba(self.linear_map, **kwargs)
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Write all fields to a compressed ``.npz`` file, whole or not at all; see :meth:`load`."""
+        fields = {**self._arrays(), "bias": np.float32(self.bias)}
+        if self.wrt is not None:
+            fields["wrt"] = np.array(self.wrt)
+        if self.class_names is not None:
+            fields["class_names"] = np.array(self.class_names)
+        temporary = f"{os.fspath(path)}.part"
+        try:
+            with open(temporary, "wb") as file:
+                np.savez_compressed(file, **fields)
+            os.replace(temporary, path)
+        finally:
+            if os.path.exists(temporary):
+                os.remove(temporary)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike) -> "Explanation":
+        """Read what :meth:`save` wrote."""
+        with np.load(path, allow_pickle=False) as file:
+            fields = dict(file)
+        fields["bias"] = float(fields["bias"])
+        if "wrt" in fields:
+            fields["wrt"] = str(fields["wrt"])
+        if "class_names" in fields:
+            fields["class_names"] = tuple(fields["class_names"].tolist())
+        return cls(**fields)
+
+    def _arrays(self) -> dict[str, np.ndarray]:
+        return {name: value for name, value in vars(self).items() if isinstance(value, np.ndarray)}
+
+
+def explain(
+    model: keras.Model,
+    images,
+    classes=None,
+    *,
+    top_k: int | None = None,
+    wrt: str | None = None,
+    linear_map: bool = False,
+    batch_size: int = 32,
+    jit_compile: bool | None = None,
+    class_names: Sequence[str] | None = None,
+) -> Explanation:
+    """Explain a batch of images exactly.
+
+    Args:
+        model: a functional or sequential Keras model that encodes images and then is a chain of
+            :class:`~keras_coda.dynamic_linear.DynamicLinear` layers up to its logits.
+        images: ``(B, H, W, c)``, any real dtype, pixels in [0, 255].
+        classes: which classes to explain: None for the predicted one, an int for all images, ``(B,)`` for one per
+            image, or ``(B, K)``.
+        top_k: explain the classes of the ``top_k`` largest logits, largest first, instead.
+        wrt: name of an inner layer whose activations the contributions shall refer to; None for the pixels.
+        linear_map: whether to return the linear map itself, too (2c times the memory of a map).
+        batch_size: images explained at a time; memory grows with it and with K.
+        jit_compile: whether to run through XLA; None for what the model is compiled with.
+        class_names: one name per class, for pictures.
+
+    Returns:
+        An :class:`Explanation`; always float32, whatever the model's dtype policy.
+
+    Raises:
+        TypeError: if the images' or classes' dtype is wrong.
+        ValueError: for images of the wrong shape, NaN or infinite pixels, classes out of range, an unknown ``wrt``,
+            and models that are not such a chain.
+
+    Warns:
+        UserWarning: if pixels look scaled to [0, 1] or lie outside [0, 255].
+
+    Reference:
+        CVPR 2021, equations 6 to 8.
+    """
+    explainer = compiled_explainer(model)
+    anatomy = explainer.anatomy
+    images = check_images(images, anatomy.input_shape[-1], anatomy.input_shape[:2])
+    classes, top_k = check_classes(classes, top_k, len(images), anatomy.num_classes)
+    depth = anatomy.depth(wrt)
+    batch_size = check_int("batch_size", batch_size)
+    jit_compile = bool(getattr(model, "jit_compile", False) if jit_compile is None else jit_compile)
+    function = explainer.function(top_k, depth, bool(linear_map), jit_compile, images.shape[1:])
+    parts = []
+    for start in range(0, len(images), batch_size):
+        chunk = slice(start, start + batch_size)
+        arguments = (images[chunk],) if classes is None else (images[chunk], classes[chunk])
+        parts.append({name: to_numpy(value) for name, value in function(*arguments).items()})
+    fields = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    logits = fields["logits"]
+    explained = np.take_along_axis(logits, fields["classes"], axis=1)
+    total = fields["contributions"].sum(axis=(2, 3), dtype="float64") + anatomy.bias
+    return Explanation(
+        images=images,
+        probabilities=sigmoid(logits),
+        residual=np.abs(total - explained).astype("float32"),
+        bias=anatomy.bias,
+        wrt=wrt,
+        class_names=None if class_names is None else tuple(class_names),
+        **fields,
+    )
+
+
+def sigmoid(logits: np.ndarray) -> np.ndarray:
+    """Probabilities of logits, without overflow."""
+    return (0.5 * (1.0 + np.tanh(0.5 * logits))).astype("float32")

@@ -1,0 +1,54 @@
+"""Folders that appear whole or not at all."""
+
+import contextlib
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+
+@contextlib.contextmanager
+def new_folder(path: str | os.PathLike) -> Iterator[Path]:
+    """Give a temporary folder to fill, and rename it to ``path`` once the block ends without an error.
+
+    A reader that watches the parent folder (a model server, for one) never sees a half-written folder: until the
+    rename its name begins with a dot. After an error nothing remains.
+
+    Args:
+        path: the folder to be; it must not exist. Missing parents are created.
+
+    Raises:
+        FileExistsError: if ``path`` exists.
+    """
+    path = Path(path).expanduser().resolve()
+    _refuse_existing(path)
+    created = _make_parents(path.parent)
+    temporary = path.parent / f".tmp-{path.name}-{uuid.uuid4().hex[:8]}"
+    try:
+        temporary.mkdir()
+        yield temporary
+        # POSIX rename replaces an empty folder silently; one that came up meanwhile is somebody else's.
+        _refuse_existing(path)
+        temporary.rename(path)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        for folder in created:
+            with contextlib.suppress(OSError):  # no longer empty: somebody uses it by now
+                folder.rmdir()
+        raise
+
+
+def _refuse_existing(path: Path) -> None:
+    if path.exists():
+        raise FileExistsError(
+            f"The folder to write must not exist yet. Received: path='{path}'. Choose another (for TF Serving, the "
+            "next version number), or delete it first."
+        )
+
+
+def _make_parents(parent: Path) -> list[Path]:
+    """Create missing folders up to ``parent``; return those created, innermost first."""
+    missing = [folder for folder in (parent, *parent.parents) if not folder.exists()]
+    parent.mkdir(parents=True, exist_ok=True)
+    return missing

@@ -1,0 +1,288 @@
+"""CoDANet: a Convolutional Dynamic Alignment Network as a Keras model."""
+
+import math
+import os
+from collections.abc import Sequence
+
+import keras
+
+from keras_coda import explanations, presets, saved_model
+from keras_coda.layers import AddInverse, DAUConv2D, GlobalSumPooling2D, LogitScaling
+from keras_coda.losses import OneVsAllCrossentropy
+from keras_coda.validation import check_fit_data, check_int, check_pair
+
+LOGIT_BIAS = math.log(0.1 / 0.9)  # CVPR 2021, section 3.2: every class starts at a probability of 0.1
+
+
+@keras.saving.register_keras_serializable("keras_coda")
+class CoDANet(keras.Model):
+    """An image classifier whose every logit is an input-dependent linear function of the pixels.
+
+    Dynamic Alignment Units follow one another with nothing in between; the class maps of the last layer are summed
+    over space: ``logit = sum / temperature + logit_bias``. The network scales and encodes images by itself and is
+    compiled on construction: ``CoDANet(num_classes=10).fit(dataset)`` is a complete program. One entry per layer in
+    ``filters``, ``ranks``, ``kernel_sizes`` and ``strides``.
+
+    Args:
+        num_classes: int, at least 2.
+        input_shape: ``(height, width, channels)`` of images; height and width may be None.
+        filters: ints, units of each layer; the last must equal ``num_classes``. None: a small network of five layers.
+        ranks: int for all layers, or one each.
+        kernel_sizes: int for all layers, or one (an int or a pair) each.
+        strides: int for all layers, or one (an int or a pair) each.
+        rescaling: ``"squash"`` or ``"l2"``, see :mod:`keras_coda.rescaling`.
+        temperature: float > 0; larger values force stronger alignment, hence sharper maps.
+        logit_bias: float, the logit of a class for which nothing speaks.
+        class_names: one string per class, for pictures and exports, or None.
+        name: name of the model.
+        dtype: dtype policy of the alignment layers, for instance ``"mixed_bfloat16"``; logits and explanations are
+            float32 under every policy.
+
+    Input: images ``(batch, height, width, channels)``, any real dtype, pixels in [0, 255].
+    Output: logits ``(batch, num_classes)``, float32; their sigmoids are the class probabilities.
+
+    Raises:
+        ValueError: for arguments that are not positive, lists of unequal length, names that do not fit.
+
+    Example:
+        >>> model = CoDANet(num_classes=3, input_shape=(16, 16, 3))
+        >>> images = np.random.default_rng(0).integers(0, 256, (2, 16, 16, 3), dtype="uint8")
+        >>> explanation = model.explain(images)
+        >>> bool((explanation.residual < 1e-4).all())
+        True
+
+    Reference:
+        Böhle, Fritz, Schiele: Convolutional Dynamic Alignment Networks for Interpretable Classifications, CVPR 2021
+        (arXiv 2104.00032); Optimising for Interpretability, TPAMI 2022 (arXiv 2109.13004).
+    """
+
+    def __init__(
+        self,
+        num_classes: int = 10,
+        *,
+        input_shape: Sequence[int | None] = (None, None, 3),
+        filters: Sequence[int] | None = None,
+        ranks: int | Sequence[int] = 16,
+        kernel_sizes: int | Sequence = 3,
+        strides: int | Sequence | None = None,
+        rescaling: str = "squash",
+        temperature: float = 64.0,
+        logit_bias: float = LOGIT_BIAS,
+        class_names: Sequence[str] | None = None,
+        name: str | None = None,
+        dtype=None,
+        trainable: bool = True,
+    ):
+        num_classes = check_int("num_classes", num_classes)
+        if num_classes < 2:
+            raise ValueError("`num_classes` must be at least 2 (two classes: 2). Received: num_classes=1")
+        input_shape = _check_input_shape(input_shape)
+        if filters is None:
+            filters = (16, 32, 32, 64, num_classes)
+            strides = (1, 2, 1, 2, 1) if strides is None else strides
+        if not isinstance(filters, (tuple, list)) or not filters:
+            raise ValueError(f"`filters` must be a list of integers, one per layer. Received: filters={filters!r}")
+        filters = _per_layer("filters", filters, len(filters), check_int)
+        if filters[-1] != num_classes:
+            raise ValueError(
+                "The last entry of `filters` must equal `num_classes`. "
+                f"Received: filters={filters}, num_classes={num_classes}"
+            )
+        ranks = _per_layer("ranks", ranks, len(filters), check_int)
+        kernel_sizes = _per_layer("kernel_sizes", kernel_sizes, len(filters), check_pair)
+        strides = _per_layer("strides", 1 if strides is None else strides, len(filters), check_pair)
+        if class_names is not None:
+            class_names = tuple(str(name) for name in class_names)
+            if len(class_names) != num_classes:
+                raise ValueError(
+                    f"`class_names` must have one name per class. Received: {len(class_names)} names, "
+                    f"num_classes={num_classes}"
+                )
+
+        # === Functional Model ===
+        policy = keras.dtype_policies.get(dtype or keras.config.dtype_policy())
+        inputs = keras.Input(input_shape, dtype="float32", name="images")
+        x = keras.layers.Rescaling(1 / 255, dtype="float32", name="pixel_scaling")(inputs)
+        x = AddInverse(dtype="float32", name="add_inverse")(x)
+        for index, (units, rank, size, stride) in enumerate(zip(filters, ranks, kernel_sizes, strides, strict=True)):
+            x = DAUConv2D(units, size, rank, stride, rescaling, dtype=policy, name=f"dau_{index + 1}")(x)
+        # Sums over many locations, and the logits, in float32 under every policy.
+        x = GlobalSumPooling2D(dtype="float32", name="sum_pooling")(x)
+        scaling = LogitScaling(temperature, logit_bias, dtype="float32", name="logits")
+        outputs = scaling(x)
+        super().__init__(inputs=inputs, outputs=outputs, name=name, trainable=trainable)
+
+        # === Config ===
+        self.dtype_policy = policy
+        self.num_classes = num_classes
+        self.filters = filters
+        self.ranks = ranks
+        self.kernel_sizes = kernel_sizes
+        self.strides = strides
+        self.rescaling = rescaling
+        self.temperature = scaling.temperature
+        self.logit_bias = scaling.logit_bias
+        self.class_names = class_names
+        self.training_figures = {}
+        self.compile()
+
+    def compile(self, optimizer="auto", loss="auto", metrics="auto", *, jit_compile="auto", **kwargs):
+        """Configure training; called on construction with the defaults.
+
+        Args:
+            optimizer: Keras optimizer or name; ``"auto"``: Adam with a rate of 1e-3.
+            loss: Keras loss or name; ``"auto"``: :class:`~keras_coda.losses.OneVsAllCrossentropy`, which takes int
+                and one-hot labels.
+            metrics: list of Keras metrics; ``"auto"``: accuracy, for int and one-hot labels.
+            jit_compile: whether to run through XLA; ``"auto"``: on TensorFlow only with a GPU (on CPUs plain graphs are
+                as fast and leaner).
+            **kwargs: see ``keras.Model.compile``.
+        """
+        if isinstance(optimizer, str) and optimizer == "auto":
+            optimizer = keras.optimizers.Adam(1e-3)
+        if isinstance(loss, str) and loss == "auto":
+            loss = OneVsAllCrossentropy()
+        if isinstance(metrics, str) and metrics == "auto":
+            metrics = ["accuracy"]
+        if jit_compile == "auto" and keras.backend.backend() == "tensorflow":
+            import tensorflow as tf
+
+            jit_compile = bool(tf.config.list_physical_devices("GPU"))
+        super().compile(optimizer=optimizer, loss=loss, metrics=metrics, jit_compile=jit_compile, **kwargs)
+
+    def compile_from_config(self, config):
+        """Compile as a saved model was; Keras leaves this to classes with a ``compile`` of their own."""
+        self.compile(**keras.saving.deserialize_keras_object(config))
+        self.optimizer.build(self.trainable_variables)
+
+    def fit(self, x=None, y=None, **kwargs):
+        """Train; see ``keras.Model.fit``. Warns where pixels do not look like values in [0, 255]."""
+        check_fit_data(x, y, self.num_classes)
+        return super().fit(x, y, **kwargs)
+
+    def explain(self, images, classes=None, **kwargs) -> explanations.Explanation:
+        """Explain predictions exactly; see :func:`keras_coda.explain` for all arguments.
+
+        Args:
+            images: ``(B, H, W, c)``, any real dtype, pixels in [0, 255].
+            classes: None for the predicted class, an int, ``(B,)`` or ``(B, K)``.
+            **kwargs: ``top_k``, ``wrt``, ``linear_map``, ``batch_size``, ``jit_compile``.
+
+        Returns:
+            An :class:`~keras_coda.Explanation` whose maps sum to ``logit - logit_bias``.
+        """
+        return explanations.explain(self, images, classes, **{"class_names": self.class_names, **kwargs})
+
+    def export(self, filepath, format="tf_saved_model", *, top_k=1, verbose=False):
+        """Write a SavedModel with predictions and maps; see :func:`keras_coda.saved_model.export_saved_model`.
+
+        Args:
+            filepath: the folder to be; for TF Serving ``<base>/<integer version>``. It must not exist.
+            format: ``"tf_saved_model"``.
+            top_k: number of classes explained per image.
+            verbose: whether Keras prints the signatures.
+        """
+        if format != "tf_saved_model":
+            raise ValueError(f'`format` must be "tf_saved_model". Received: format={format!r}')
+        saved_model.export_saved_model(self, filepath, top_k=top_k, verbose=verbose)
+
+    @classmethod
+    def from_preset(cls, name_or_folder: str | os.PathLike, *, load_weights: bool | None = None, **overrides):
+        """Build a network by name, or load one that :meth:`save_to_preset` wrote.
+
+        Args:
+            name_or_folder: a name among ``keras_coda.presets.names()``, or a folder.
+            load_weights: True: there must be trained weights; False: leave them out; None: load them if there are.
+            **overrides: constructor arguments to change, for instance ``temperature=100`` or ``dtype``;
+                ``num_classes`` also sets the width of the last layer.
+
+        Raises:
+            ValueError: for an unknown name (near matches are named), a damaged folder, or weights that do not exist
+                or do not fit.
+        """
+        folder = presets.folder(name_or_folder)
+        if folder is None:
+            if load_weights:
+                raise ValueError(
+                    f"The preset must come with weights. Received: {str(name_or_folder)!r}, an architecture only, with "
+                    "load_weights=True. Leave `load_weights` out and train it."
+                )
+            contents, config = {}, presets.architecture(name_or_folder)
+        else:
+            contents, weights = presets.read(folder)
+            config = contents["config"]
+        num_classes = overrides.get("num_classes", config.get("num_classes"))
+        if num_classes != config.get("num_classes"):
+            config = {**config, "filters": (*config["filters"][:-1], num_classes), "class_names": None}
+        model = cls(**{**config, **overrides})
+        if folder is not None and load_weights is not False:
+            try:
+                model._without_optimizer().load_weights(weights)
+            except (ValueError, OSError, KeyError) as error:
+                raise ValueError(
+                    "The weights of the preset must fit the architecture. "
+                    f"Received: '{weights}' for overrides={overrides}. To change the architecture, train anew: "
+                    f"load_weights=False. ({error})"
+                ) from error
+            model.training_figures = contents.get("training_figures", {})
+        return model
+
+    def save_to_preset(self, folder: str | os.PathLike) -> None:
+        """Write configuration, class names, pixel convention, ``training_figures`` and weights to a new folder.
+
+        Raises:
+            FileExistsError: if ``folder`` exists.
+        """
+        config = {key: value for key, value in self.get_config().items() if key not in ("dtype", "trainable")}
+        save_weights = self._without_optimizer().save_weights
+        presets.write(folder, config, save_weights, training_figures=dict(self.training_figures))
+
+    def _without_optimizer(self) -> keras.Model:
+        """The same layers as a plain model; Keras' weights files hold the optimizer's variables else."""
+        return keras.Model(self.inputs, self.outputs)
+
+    def get_config(self):
+        """Return the constructor's arguments."""
+        return {
+            "num_classes": self.num_classes,
+            "input_shape": tuple(self.input.shape[1:]),
+            "filters": self.filters,
+            "ranks": self.ranks,
+            "kernel_sizes": self.kernel_sizes,
+            "strides": self.strides,
+            "rescaling": self.rescaling,
+            "temperature": self.temperature,
+            "logit_bias": self.logit_bias,
+            "class_names": self.class_names,
+            "name": self.name,
+            "dtype": keras.dtype_policies.serialize(self.dtype_policy),
+            "trainable": self.trainable,
+        }
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        """Build the network that :meth:`get_config` described."""
+        return cls(**config)
+
+
+def _check_input_shape(input_shape) -> tuple[int | None, int | None, int]:
+    """Return ``(height, width, channels)``, or raise ``ValueError``."""
+    shape = tuple(input_shape) if isinstance(input_shape, (tuple, list)) else (input_shape,)
+    if len(shape) != 3 or shape[-1] is None:
+        raise ValueError(
+            "`input_shape` must be (height, width, channels), with height and width None for any size. "
+            f"Received: input_shape={input_shape!r}"
+        )
+    return tuple(size if size is None else check_int("input_shape", size) for size in shape)
+
+
+def _per_layer(name: str, value, length: int, check) -> tuple:
+    """Return one checked entry per layer from a single value or from one for each layer."""
+    if not isinstance(value, (tuple, list)):
+        value = (value,) * length
+    if len(value) != length:
+        raise ValueError(
+            f"`{name}` must be one value, or one for each of the {length} entries of `filters`. "
+            f"Received: {name}={value!r}"
+        )
+    return tuple(check(name, entry) for entry in value)

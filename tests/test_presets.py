@@ -1,0 +1,96 @@
+import json
+import re
+
+import numpy as np
+import pytest
+
+from keras_coda import CoDANet, presets
+from tests.test_model import pixels, small
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters", "input_shape"),
+    [
+        ("coda_s_cifar10", 7_782_816, (32, 32, 3)),  # as published
+        ("coda_l_imagenet100", 47_517_408, (240, 240, 3)),
+        ("coda_xs_cifar10", 3_368_000, (32, 32, 3)),
+        ("coda_digits", 80_064, (8, 8, 1)),
+    ],
+)
+def test_architectures_have_the_parameters_of_their_table(name, parameters, input_shape):
+    model = CoDANet.from_preset(name, load_weights=False)
+    assert model.count_params() == parameters
+    assert model.input_shape[1:] == input_shape
+    count = 0
+    channels = 2 * input_shape[-1]
+    for f, r, (kh, kw) in zip(model.filters, model.ranks, model.kernel_sizes, strict=True):
+        d = kh * kw * channels
+        count += d * r + d * f * r + d * f  # B, A and b
+        channels = f
+    assert count == parameters
+    assert name in presets.names()
+    assert presets.description(name)
+
+
+def test_presets_take_overrides():
+    model = CoDANet.from_preset("coda_digits", load_weights=False, num_classes=4, temperature=7, input_shape=(9, 9, 3))
+    assert (model.filters[-1], model.temperature, model.input_shape) == (4, 7.0, (None, 9, 9, 3))
+
+
+def test_preset_folder_keeps_the_network_and_what_is_known_of_it(tmp_path):
+    model = small(class_names=["cat", "dog", "käfer"], dtype="mixed_bfloat16")
+    model.fit(pixels(), np.array([0, 1]), verbose=0)
+    model.training_figures = {"accuracy": 0.5, "epochs": 1}
+    model.save_to_preset(tmp_path / "net")
+    assert sorted(path.name for path in (tmp_path / "net").iterdir()) == ["config.json", "model.weights.h5"]
+    contents = json.loads((tmp_path / "net" / "config.json").read_text())
+    assert contents["pixels"].startswith("[0, 255]")
+    loaded = CoDANet.from_preset(tmp_path / "net")
+    assert loaded.class_names == ("cat", "dog", "käfer")
+    assert loaded.training_figures == {"accuracy": 0.5, "epochs": 1}
+    assert loaded.dtype_policy.name == "float32"  # a policy is a choice of whoever runs the network
+    np.testing.assert_allclose(loaded.explain(pixels()).contributions, model.explain(pixels()).contributions)
+    fresh = CoDANet.from_preset(str(tmp_path / "net"), load_weights=False)
+    assert np.abs(np.subtract(fresh.get_weights()[0], model.get_weights()[0])).max() > 0
+    hotter = CoDANet.from_preset(tmp_path / "net", temperature=20)
+    np.testing.assert_allclose(hotter.explain(pixels()).contributions * 10, model.explain(pixels()).contributions, 1e-4)
+
+
+def test_unknown_presets_name_near_matches():
+    with pytest.raises(ValueError, match="Received: 'coda_digit'. Did you mean 'coda_digits'"):
+        CoDANet.from_preset("coda_digit")
+    with pytest.raises(ValueError, match=re.escape("Presets: ['coda_s_cifar10'")):
+        CoDANet.from_preset("resnet50")
+
+
+def test_an_architecture_without_weights_says_so():
+    with pytest.raises(ValueError, match="must come with weights. Received: 'coda_l_imagenet100'"):
+        CoDANet.from_preset("coda_l_imagenet100", load_weights=True)
+
+
+def test_damaged_preset_folders_are_named(tmp_path):
+    with pytest.raises(ValueError, match=r"A preset folder holds .* Received: '.*' with \[\]"):
+        CoDANet.from_preset(tmp_path)
+    small().save_to_preset(tmp_path / "net")
+    weights = tmp_path / "net" / "model.weights.h5"
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ValueError, match="model.weights.h5' .* truncated or changed. Copy the folder again"):
+        CoDANet.from_preset(tmp_path / "net")
+    weights.unlink()
+    with pytest.raises(ValueError, match="no such file"):
+        CoDANet.from_preset(tmp_path / "net")
+    weights.write_bytes(whole)
+    with pytest.raises(ValueError, match="must fit the architecture. Received: .* overrides={'ranks': 9}"):
+        CoDANet.from_preset(tmp_path / "net", ranks=9)
+    (tmp_path / "net" / "config.json").write_text("{")
+    with pytest.raises(ValueError, match=r"'config.json' of a preset must be as `save_to_preset` wrote it"):
+        CoDANet.from_preset(tmp_path / "net")
+
+
+def test_facts_that_json_cannot_keep_leave_nothing_behind(tmp_path):
+    model = small()
+    model.training_figures = {"loss": object()}
+    with pytest.raises(TypeError, match="not JSON serializable"):
+        model.save_to_preset(tmp_path / "net")
+    assert list(tmp_path.iterdir()) == []
