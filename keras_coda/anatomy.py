@@ -32,7 +32,7 @@ class Anatomy:
         layers = list(getattr(model, "layers", []))
         rule = "An explainable model is a chain of layers, image encoding first and `DynamicLinear` layers to the end."
         chained = bool(layers) and len(model.inputs) == len(model.outputs) == 1
-        chained = chained and all(b.input is a.output for a, b in itertools.pairwise(layers))
+        chained = chained and all(_source(after) is before for before, after in itertools.pairwise(layers))
         if not chained:
             raise ValueError(f"{rule} Received: {model.name!r}, which is not a chain of single-input layers.")
         dynamic = [isinstance(layer, DynamicLinear) for layer in layers]
@@ -48,8 +48,9 @@ class Anatomy:
                 f"{rule} It maps (batch, height, width, channels) to (batch, classes). "
                 f"Received: input {images.shape}, output {logits.shape}, {sum(dynamic)} DynamicLinear layers"
             )
-        encoder = keras.Model(images, layers[first].input, name="encoder")
-        activations = layers[first - 1].name if first else "input"
+        before = layers[first - 1] if first else None  # of a Sequential, `layers` leaves the input out
+        encoder = keras.Model(images, before.output if before else images, name="encoder")
+        activations = before.name if before else "input"
         return cls(encoder, activations, tuple(layers[first:]), tuple(images.shape[1:]), logits.shape[-1])
 
     @property
@@ -101,6 +102,14 @@ class Anatomy:
         if linear_map:
             results["linear_map"] = weights
         return results
+
+
+def _source(layer):
+    """The layer whose output another takes; older Keras puts a ``Cast`` between layers of different dtype policies."""
+    operation = layer.input._keras_history.operation if isinstance(layer.input, keras.KerasTensor) else None
+    while type(operation).__name__ == "Cast":
+        operation = operation.input._keras_history.operation
+    return operation
 
 
 class CompiledExplainer:

@@ -11,7 +11,6 @@ from pathlib import Path
 
 from keras_coda import __version__
 
-EXTENSIONS = (".bmp", ".gif", ".jpeg", ".jpg", ".png")
 NOISE = (b"WARNING: All log messages before absl", b"I0000 ", b"W0000 ", b"E0000 ", b"To enable the following")
 EPILOG = """exit codes: 0 done, 1 the work failed (the reason is on stderr), 2 wrong usage, 130 interrupted
 
@@ -37,7 +36,8 @@ def main(argv: list[str] | None = None) -> int:
     with warnings.catch_warnings():
         warnings.showwarning = lambda message, *_, **__: print(f"keras-coda: warning: {message}", file=sys.stderr)
         try:
-            _import_quietly()
+            if args.command is not _presets:
+                _import_quietly()
             args.command(args)
         except KeyboardInterrupt:
             print("\nkeras-coda: interrupted", file=sys.stderr)
@@ -62,7 +62,9 @@ def _parser():
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
     def add(name, function, text, example):
-        command = commands.add_parser(name, help=text.split(". ")[0], description=text, epilog=f"example:\n  {example}")
+        command = commands.add_parser(
+            name, help=text.split(". ")[0].rstrip("."), description=text, epilog=f"example:\n  {example}"
+        )
         command.set_defaults(command=function)
         command.add_argument("--debug", action="store_true", help="show the traceback of an error")
         return command
@@ -106,9 +108,7 @@ def _parser():
         "image beside one map per class) and all numbers (NAME.npz, see Explanation.load).",
         "keras-coda explain --model runs/photos/model --top-k 2 --out reasons holiday/ cat.jpg",
     )  # fmt: skip
-    explain.add_argument(
-        "paths", nargs="+", metavar="PATH", help=f"image, or folder of images ({' '.join(EXTENSIONS)})"
-    )
+    explain.add_argument("paths", nargs="+", metavar="PATH", help="image, or folder of images (png, jpg, bmp, gif)")
     _add_model(explain)
     explain.add_argument("--out", required=True, metavar="FOLDER", help="where the results go")
     which = explain.add_mutually_exclusive_group()
@@ -150,7 +150,7 @@ class _Formatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescription
     """Shows defaults where there are any, and keeps the lines of examples."""
 
     def _get_help_string(self, action):
-        return action.help if action.default in (None, False) else super()._get_help_string(action)
+        return action.help if action.default is None or action.default is False else super()._get_help_string(action)
 
     def _fill_text(self, text, width, indent):
         is_prose = "\n" not in text
@@ -186,30 +186,25 @@ def _demo(args):
     from keras_coda import demo
 
     results = demo.run(args.out, epochs=args.epochs, seed=args.seed)
-    _print_table(
-        [
-            ("validation accuracy", f"{results['validation_accuracy']:.2%}"),
-            ("largest completeness residual", f"{results['largest_residual']:.1e}"),
-            ("time per epoch", f"{results['seconds_per_epoch']:.2f} s"),
-            ("SavedModel against Keras", f"{results['saved_model_difference']:.1e} (largest difference)"),
-            *((name.replace("_", " "), results[name]) for name in ("pictures", "model", "saved_model")),
-        ]
-    )
+    _print_table([
+        ("validation accuracy", f"{results['validation_accuracy']:.2%}"),
+        ("largest completeness residual", f"{results['largest_residual']:.1e}"),
+        ("time per epoch", f"{results['seconds_per_epoch']:.2f} s"),
+        ("SavedModel against Keras", f"{results['saved_model_difference']:.1e} (largest difference)"),
+        *((name.replace("_", " "), results[name]) for name in ("pictures", "model", "saved_model")),
+    ])  # fmt: skip
 
 
 def _train(args):
     from keras_coda import training
 
-    folder = os.path.isdir(os.path.expanduser(args.data))
     args.preset = args.preset or ("coda_digits" if args.data == "digits" else "coda_xs_cifar10")
     arguments = {key: value for key, value in vars(args).items() if key not in ("command", "debug", "out", "restart")}
     config = training.preset_config(args.preset)
     if training.is_finished(args.out, arguments, restart=args.restart):
-        print(
-            f"The training in '{args.out}' is finished: '{Path(args.out) / training.MODEL}'. (--restart begins anew.)"
-        )
+        print(f"The training is finished: '{Path(args.out) / training.MODEL}' (--restart begins anew).")
         return
-    if folder and args.image_size is None and None not in config["input_shape"]:
+    if os.path.isdir(os.path.expanduser(args.data)) and args.image_size is None and None not in config["input_shape"]:
         args.image_size = config["input_shape"][:2]
         print("Images are resized to {}x{}, the preset's size (--image-size changes it).".format(*args.image_size))
 
@@ -217,8 +212,7 @@ def _train(args):
 
     keras.utils.set_random_seed(args.seed)
     data = _load(args, augment=args.augment)
-    changed = {"temperature": args.temperature, "dtype": args.dtype}
-    changed = {key: value for key, value in changed.items() if value is not None}
+    changed = {key: arguments[key] for key in ("temperature", "dtype") if arguments[key] is not None}
     model, notes = training.network(args.preset, data, **changed)
     print(*notes, sep="\n", end="\n" * bool(notes))
     print(f"{data.name}: {data.num_train} images to train on, {data.num_validation} to validate, "
@@ -243,7 +237,7 @@ def _evaluate(args):
 
     model = _load_model(args.model)
     *size, channels = model.input.shape[1:]
-    if args.image_size is None and None not in size and args.data != "digits":
+    if args.image_size is None and None not in size:
         args.image_size = tuple(size)
     data = _load(args, augment=False)
     if (data.num_classes, data.image_shape[-1]) != (model.num_classes, channels):
@@ -338,7 +332,6 @@ def _import_quietly():
     if "tensorflow" in sys.modules or "TF_CPP_MIN_LOG_LEVEL" in os.environ:
         return
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
-    sys.stderr.flush()
     with tempfile.TemporaryFile() as messages:
         stderr = os.dup(2)
         os.dup2(messages.fileno(), 2)
@@ -346,6 +339,7 @@ def _import_quietly():
             import keras  # noqa: F401
             import tensorflow as tf
 
+            tf.get_logger().setLevel("ERROR")
             with contextlib.suppress(RuntimeError):
                 tf.config.list_physical_devices("GPU")  # looks for CUDA, and says what it finds
         finally:

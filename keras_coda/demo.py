@@ -13,7 +13,9 @@ import keras
 import numpy as np
 
 from keras_coda import training, visualization
-from keras_coda.data import EXTENSIONS, load
+from keras_coda.data import load
+
+EXTENSIONS = (".bmp", ".gif", ".jpeg", ".jpg", ".png")
 
 # Runs in a process of its own: a SavedModel needs nothing but TensorFlow.
 _BARE_TENSORFLOW = """

@@ -20,7 +20,7 @@ from keras_coda import presets
 from keras_coda.data import Data
 from keras_coda.losses import OneVsAllCrossentropy
 from keras_coda.model import CoDANet
-from keras_coda.validation import check_finite, check_positive_int
+from keras_coda.validation import check_finite, check_int
 
 ARGUMENTS, BACKUPS, LOG, MODEL = "training.json", "backup", "log.csv", "model"  # what a training's folder holds
 
@@ -42,13 +42,11 @@ def schedule(learning_rate: float, steps: int, warmup_steps: int = 0) -> keras.o
     """
     if check_finite("learning_rate", learning_rate) <= 0:
         raise ValueError(f"`learning_rate` must be positive. Received: learning_rate={learning_rate!r}")
-    if not 0 <= warmup_steps < check_positive_int("steps", steps):
+    if not 0 <= warmup_steps < check_int("steps", steps):
         raise ValueError(f"`warmup_steps` must be in [0, steps). Received: {warmup_steps=}, {steps=}")
-    if not warmup_steps:
-        return keras.optimizers.schedules.CosineDecay(learning_rate, steps)
-    return keras.optimizers.schedules.CosineDecay(
-        learning_rate / warmup_steps, steps - warmup_steps, warmup_target=learning_rate, warmup_steps=warmup_steps
-    )
+    lowest = learning_rate / max(1, warmup_steps)
+    warmup = {"warmup_target": learning_rate, "warmup_steps": warmup_steps} if warmup_steps else {}
+    return keras.optimizers.schedules.CosineDecay(lowest, steps - warmup_steps, **warmup)
 
 
 def network(preset: str | os.PathLike, data: Data, **overrides) -> tuple[CoDANet, list[str]]:
@@ -64,24 +62,19 @@ def network(preset: str | os.PathLike, data: Data, **overrides) -> tuple[CoDANet
     """
     config = preset_config(preset)
     (*size, channels), (*data_size, data_channels) = config["input_shape"], data.image_shape
-    notes = []
-    if config["num_classes"] != data.num_classes:
-        notes.append(
-            f"The preset has {config['num_classes']} classes; the network gets the {data.num_classes} of the data."
-        )
-    if channels != data_channels:
-        notes.append(f"The preset takes {channels} channels; the network gets the {data_channels} of the data.")
-    reusable = not notes
+    differ = {"classes": (config["num_classes"], data.num_classes), "channels": (channels, data_channels)}
+    differ = {what: pair for what, pair in differ.items() if pair[0] != pair[1]}
+    reusable = not differ
     if any(want not in (None, got) for want, got in zip(size, data_size, strict=True)):
-        notes.append(f"The preset takes images of {_by(size)}; the network gets the {_by(data_size)} of the data.")
+        differ["image size"] = ("x".join(map(str, size)), "x".join(map(str, data_size)))
         size = data_size
+    notes = [f"The network gets {have} {what}, as the data have; the preset has {had}."
+             for what, (had, have) in differ.items()]  # fmt: skip
     if not reusable and presets.folder(preset) is not None:
         notes.append("The preset's weights do not fit such a network: it starts from random ones.")
     overrides = {"num_classes": data.num_classes, "class_names": data.class_names, **overrides}
-    model = CoDANet.from_preset(
-        preset, load_weights=None if reusable else False, input_shape=(*size, data_channels), **overrides
-    )
-    return model, notes
+    overrides["input_shape"] = (*size, data_channels)
+    return CoDANet.from_preset(preset, load_weights=None if reusable else False, **overrides), notes
 
 
 def preset_config(preset: str | os.PathLike) -> dict:
@@ -111,11 +104,7 @@ def is_finished(out: str | os.PathLike, arguments: dict, *, restart: bool = Fals
         )
     if restart or not recorded.exists():
         return False
-    try:
-        before = dict(json.loads(recorded.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError) as error:
-        raise ValueError(f"'{ARGUMENTS}' must be as `train` wrote it. Received: '{recorded}' ({error})") from error
-    now = json.loads(json.dumps(arguments))
+    before, now = json.loads(recorded.read_text(encoding="utf-8")), json.loads(json.dumps(arguments))
     changed = [
         f"{name}={now.get(name)!r} (it was {before.get(name)!r})"
         for name in sorted(before.keys() | now.keys())
@@ -175,13 +164,10 @@ def train(
         RuntimeError: if the loss stops being finite.
 
     Example:
-        ```python
-        data = keras_coda.data.load("digits", batch_size=32)
-        model, _ = network("coda_digits", data)
-        figures = train(model, data, "runs/digits", epochs=5)
-        ```
+        >>> data = keras_coda.data.load("digits")
+        >>> figures = train(network("coda_digits", data)[0], data, "runs/digits", epochs=5)
     """
-    epochs = check_positive_int("epochs", epochs)
+    epochs = check_int("epochs", epochs)
     if not 0 <= check_finite("warmup", warmup) < 1:
         raise ValueError(f"`warmup` must be in [0, 1). Received: warmup={warmup!r}")
     shape = (model.input.shape[-1], model.num_classes)
@@ -190,10 +176,10 @@ def train(
             "The network must fit the channels and classes of the data, "
             f"{(data.image_shape[-1], data.num_classes)}. Received: a network for {shape}. Build it with `network`."
         )
-    recipe = {"epochs": epochs, "learning_rate": learning_rate, "warmup": warmup}
     if arguments is None:
-        config = {key: value for key, value in model.get_config().items() if key != "name"}
-        arguments = {**recipe, "data": [data.name, data.num_train, data.num_validation], "model": config}
+        arguments = {"epochs": epochs, "learning_rate": learning_rate, "warmup": warmup}
+        arguments |= {"data": [data.name, data.num_train, data.num_validation], "model": model.get_config()}
+        arguments["model"].pop("name")  # Keras numbers them
     out = Path(out).expanduser()
     if is_finished(out, arguments, restart=restart):
         contents, weights = presets.read(out / MODEL)
@@ -210,19 +196,12 @@ def train(
     _write(out / ARGUMENTS, json.dumps(arguments, indent=2) + "\n")
     model.compile(optimizer=keras.optimizers.Adam(rates))
     done = _restore(model, out / BACKUPS)
-    # Killed between the two, the log lacks a row; the other way round it would have one twice.
-    callbacks = [keras.callbacks.TerminateOnNaN(), _Backup(out / BACKUPS), _Log(str(out / LOG), append=True)]
-    model.fit(
-        data.train,
-        validation_data=data.validation,
-        epochs=epochs,
-        initial_epoch=done,
-        callbacks=callbacks,
-        shuffle=False,  # the data shuffle themselves
-        verbose=verbose,
-    )
+    # In this order an epoch that was logged but not backed up will have two rows; none will lack one.
+    callbacks = [keras.callbacks.TerminateOnNaN(), _Log(str(out / LOG), append=True), _Backup(out / BACKUPS)]
+    options = {"epochs": epochs, "initial_epoch": done, "callbacks": callbacks, "verbose": verbose}
+    model.fit(data.train, validation_data=data.validation, shuffle=False, **options)  # the data shuffle themselves
     loss, accuracy = model.evaluate(data.validation, verbose=0)
-    if not math.isfinite(loss) or not all(np.isfinite(weights).all() for weights in model.get_weights()):
+    if not math.isfinite(loss):
         raise RuntimeError(
             f"The loss stopped being finite. Received: learning_rate={learning_rate}, the peak. Try a tenth of it, or "
             "another dtype policy, with `restart` (--restart)."
@@ -264,12 +243,11 @@ def evaluate(model: keras.Model, dataset, *, num_images: int | None = None, verb
         compilation excluded) and ``num_images``.
 
     Raises:
-        ValueError: if the data set is empty, or its images do not fit the model.
+        ValueError: if there are no images, or they do not fit the model.
     """
     criterion = OneVsAllCrossentropy(reduction=None)
     bar = keras.utils.Progbar(num_images, unit_name="image") if verbose else None
-    losses, hits, residuals = [], [], []
-    seconds = 0.0
+    losses, hits, residuals, seconds = [], [], [], 0.0
     for images, labels in dataset:
         images, labels = np.asarray(images), np.asarray(labels)
         if not losses:
@@ -283,14 +261,14 @@ def evaluate(model: keras.Model, dataset, *, num_images: int | None = None, verb
         if bar:
             bar.add(len(images))
     if not losses:
-        raise ValueError("The data set must hold images. Received: none")
-    count = sum(map(len, hits))
+        raise ValueError("The data set must hold images. Received: no images")
+    hits, losses, residuals = map(np.concatenate, (hits, losses, residuals))
     return {
-        "accuracy": float(np.concatenate(hits).mean()),
-        "loss": float(np.concatenate(losses).mean()),
-        "largest_residual": float(np.concatenate(residuals).max()),
-        "images_per_second": count / seconds,
-        "num_images": count,
+        "accuracy": float(hits.mean()),
+        "loss": float(losses.mean()),
+        "largest_residual": float(residuals.max()),
+        "images_per_second": len(hits) / seconds,
+        "num_images": len(hits),
     }
 
 
@@ -298,11 +276,8 @@ def evaluate(model: keras.Model, dataset, *, num_images: int | None = None, verb
 
 
 class _Backup(keras.callbacks.Callback):
-    """Keeps the last epoch's weights and optimizer as ``epoch-<number>.weights.h5``.
-
-    Keras' `BackupAndRestore` writes over the last backup in place, and the epoch to another file: killed in between,
-    it leaves half a file, or weights and an epoch that do not belong together.
-    """
+    # Keras' BackupAndRestore writes over the last backup in place, and the epoch to another file: killed meanwhile, it
+    # leaves half a file, or weights and an epoch that do not belong together.
 
     def __init__(self, folder):
         super().__init__()
@@ -320,8 +295,6 @@ class _Backup(keras.callbacks.Callback):
 
 
 class _Log(keras.callbacks.CSVLogger):
-    """Adds learning rate and seconds to what Keras logs."""
-
     def on_epoch_begin(self, epoch, logs=None):
         self._start = time.perf_counter()
 
@@ -353,10 +326,9 @@ def _restore(model, folder):
 
 
 def _clear(out):
-    """Delete a training; what marks the folder as one goes last."""
     for name in (MODEL, BACKUPS):
         shutil.rmtree(out / name, ignore_errors=True)
-    for name in (LOG, ARGUMENTS):
+    for name in (LOG, ARGUMENTS):  # last what marks the folder as a training
         (out / name).unlink(missing_ok=True)
 
 
@@ -373,7 +345,3 @@ def _versions():
     modules = {"keras_coda": keras_coda, "keras": keras, "numpy": np, backend: sys.modules.get(backend)}
     versions = {name: module.__version__ for name, module in modules.items() if hasattr(module, "__version__")}
     return {"python": platform.python_version(), **versions}
-
-
-def _by(size):
-    return "x".join("any" if side is None else str(side) for side in size)

@@ -1,4 +1,4 @@
-"""A CoDA-Net and its contribution maps written from the paper in plain loops, float64: what every fast path must equal."""
+"""A CoDA-Net and its maps written from the paper in plain loops, float64: what every fast path must equal."""
 
 import numpy as np
 

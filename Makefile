@@ -1,0 +1,33 @@
+# Everything sets itself up in .venv; nothing but Python 3.11 to 3.13 and make is needed.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+
+.PHONY: demo test lint format clean
+
+demo: .venv/.package ## train on the embedded digits, explain, export, serve from the SavedModel
+	$(BIN)/keras-coda demo
+
+test: .venv/.test ## all tests
+	$(BIN)/python -m pytest
+
+lint: .venv/.test ## format and lint, checked only
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+format: .venv/.test
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean:
+	rm -rf .venv build dist *.egg-info demo
+
+.venv/bin/python:
+	$(PYTHON) -m venv .venv
+
+.venv/.package: .venv/bin/python pyproject.toml
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	touch $@
+
+.venv/.test: .venv/bin/python pyproject.toml
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+	touch $@ .venv/.package
