@@ -260,11 +260,11 @@ def _evaluate(args):
 
 
 def _explain(args):
-    from keras_coda import demo
+    from keras_coda.explain_files import explain_files
 
     model = _load_model(args.model)
     classes = None if args.classes is None else [entry.strip() for entry in args.classes.split(",")]
-    rows = demo.explain_files(
+    rows = explain_files(
         model, args.paths, args.out, classes=classes, top_k=args.top_k, wrt=args.wrt,
         linear_map=args.linear_map, overwrite=args.overwrite,
     )  # fmt: skip
@@ -272,11 +272,11 @@ def _explain(args):
 
 
 def _export(args):
-    from keras_coda import demo
+    from keras_coda.saved_model import compare_saved_model
 
     model = _load_model(args.model)
     model.export(args.out, top_k=args.top_k)
-    difference = demo.compare_saved_model(model, args.out)
+    difference = compare_saved_model(model, args.out)
     _print_table([("SavedModel", args.out), ("SavedModel against Keras", f"{difference:.1e} (largest difference)")])
 
 
@@ -287,7 +287,9 @@ def _presets(args):
     for name in presets.names():
         config, folder = presets.architecture(name), presets.folder(name)
         size = "x".join("any" if side is None else str(side) for side in config["input_shape"])
-        rows.append((name, f"{_count(config):,}", size, "yes" if folder else "no", presets.description(name)))
+        rows.append(
+            (name, f"{presets.count_parameters(name):,}", size, "yes" if folder else "no", presets.description(name))
+        )
     _print_table(rows)
 
 
@@ -307,16 +309,6 @@ def _load(args, augment):
         args.data, batch_size=args.batch_size, image_size=args.image_size, validation_split=args.validation_split,
         augment=augment, seed=args.seed, data_dir=args.data_dir,
     )  # fmt: skip
-
-
-def _count(config):
-    """Return the number of parameters of an architecture, without building it."""
-    total, channels = 0, 2 * config["input_shape"][-1]
-    for units, rank, size in zip(config["filters"], config["ranks"], config["kernel_sizes"], strict=True):
-        patch = size * size * channels
-        total += patch * rank + units * patch * (rank + 1)  # B, then A and b of every unit
-        channels = units
-    return total
 
 
 def _print_table(rows):

@@ -258,10 +258,12 @@ def _pipeline(data, image_size, batch_size, augment, seed, cache):
 
     height, width, channels = shape = (*(image_size or data.image_shape[:2]), data.image_shape[2])
     options = {"crop_to_aspect_ratio": True, "data_format": "channels_last", "dtype": "float32"}
-    resizing = keras.layers.Resizing(height, width, **options) if shape != tuple(data.image_shape) else tf.identity
+    resizing = keras.layers.Resizing(height, width, **options) if shape != tuple(data.image_shape) else None
 
     def prepare(image, label):
-        return tf.ensure_shape(resizing(image), shape), tf.cast(label, "int32")
+        # Keras' layer gives back the dtype of integers: rounded pixels.
+        image = resizing(tf.cast(image, "float32")) if resizing else image
+        return tf.ensure_shape(image, shape), tf.cast(label, "int32")
 
     train, validation = (part.map(prepare, tf.data.AUTOTUNE) for part in (data.train, data.validation))
     image_bytes = height * width * channels * train.element_spec[0].dtype.size

@@ -82,6 +82,24 @@ class Explanation:
             **kwargs,
         )
 
+    def plot_linear_map(self, labels: Sequence | None = None, **kwargs):
+        """Draw each image beside the linear maps of its classes in color, as :meth:`to_rgba` renders them.
+
+        Args:
+            labels: None, or the true class of each image.
+            **kwargs: see :func:`keras_coda.visualization.plot_linear_map`.
+
+        Returns:
+            A ``matplotlib.figure.Figure``.
+
+        Raises:
+            ValueError: as :meth:`to_rgba`.
+        """
+        self._check_linear_map()
+        return visualization.plot_linear_map(
+            self.images, self.linear_map, self.classes, class_names=self.class_names, labels=labels, **kwargs
+        )
+
     def to_rgba(self, **kwargs) -> np.ndarray:
         """Render the linear map in color, see :func:`keras_coda.visualization.to_rgba`.
 
@@ -92,6 +110,10 @@ class Explanation:
         Raises:
             ValueError: if the linear map was not asked for, or is that of an inner layer.
         """
+        self._check_linear_map()
+        return visualization.to_rgba(self.linear_map, **kwargs)
+
+    def _check_linear_map(self) -> None:
         if self.linear_map is None:
             raise ValueError(
                 "The colored rendering needs the linear map. Received: an explanation without it. Ask for it: "
@@ -102,7 +124,6 @@ class Explanation:
                 "The colored rendering needs the linear map on the encoded image. "
                 f"Received: wrt={self.wrt!r}. Leave `wrt` out."
             )
-        return visualization.to_rgba(self.linear_map, **kwargs)
 
     def save(self, path: str | os.PathLike) -> None:
         """Write all fields to a compressed ``.npz`` file, whole or not at all; see :meth:`load`."""

@@ -59,8 +59,8 @@ _ARCHITECTURES = {
             "filters": (16, 24, 10),
             "ranks": (8, 12, 12),
             "kernel_sizes": (3, 3, 3),
-            "strides": (1, 2, 1),
-            "temperature": 10.0,
+            "strides": (1, 1, 1),
+            "temperature": 50.0,
         },
     },
 }
@@ -83,6 +83,17 @@ def architecture(name: str) -> dict:
         ValueError: for an unknown name; near matches are named.
     """
     return dict(_ARCHITECTURES[_known(name)]["config"])
+
+
+def count_parameters(name: str) -> int:
+    """Number of parameters of a preset, without building it."""
+    config = architecture(name)
+    total, channels = 0, 2 * config["input_shape"][-1]
+    for units, rank, size in zip(config["filters"], config["ranks"], config["kernel_sizes"], strict=True):
+        patch = size * size * channels
+        total += patch * rank + units * patch * (rank + 1)  # B, then A and b of every unit
+        channels = units
+    return total
 
 
 def folder(name_or_folder: str | os.PathLike) -> Path | None:

@@ -1,13 +1,33 @@
 """SavedModels that predict and explain: a folder that TensorFlow, and TF Serving, load without this package."""
 
 import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
 
 import keras
+import numpy as np
 from keras import ops
 
+from keras_coda import explanations
 from keras_coda.anatomy import Anatomy
 from keras_coda.files import new_folder
 from keras_coda.validation import check_int
+
+# Runs in a process of its own: a SavedModel needs nothing but TensorFlow.
+_BARE_TENSORFLOW = """
+import sys
+import numpy as np
+import tensorflow as tf
+
+folder, images, results = sys.argv[1:]
+images = tf.constant(np.load(images))
+signatures = tf.saved_model.load(folder).signatures
+outputs = {**signatures["serving_default"](images=images), **signatures["contributions"](images=images)}
+assert "keras_coda" not in sys.modules
+np.savez(results, **{name: tensor.numpy() for name, tensor in outputs.items()})
+"""
 
 
 def export_saved_model(model: keras.Model, path: str | os.PathLike, *, top_k: int = 1, verbose: bool = False) -> None:
@@ -64,3 +84,39 @@ def export_saved_model(model: keras.Model, path: str | os.PathLike, *, top_k: in
         archive.add_endpoint("serving_default", predict, input_signature=signature)
         archive.add_endpoint("contributions", explain, input_signature=signature)
         archive.write_out(str(folder), verbose=verbose)
+
+
+def compare_saved_model(model, folder: str | os.PathLike, images: np.ndarray | None = None) -> float:
+    """Run a SavedModel in a process that knows TensorFlow but not this package, and compare it with Keras.
+
+    Args:
+        model: the network that was exported.
+        folder: what :meth:`CoDANet.export` wrote.
+        images: ``(N, H, W, c)``, pixels in [0, 255]; None for four random ones.
+
+    Returns:
+        The largest absolute difference of logits, probabilities and contributions.
+
+    Raises:
+        RuntimeError: if the SavedModel does not run, or differs by more than float rounding explains.
+    """
+    if images is None:
+        shape = [side or 64 for side in model.input.shape[1:]]
+        images = np.random.default_rng(0).integers(0, 256, (4, *shape))
+    images = np.asarray(images, "float32")
+    with tempfile.TemporaryDirectory() as scratch:
+        given, results = Path(scratch, "images.npy"), Path(scratch, "results.npz")
+        np.save(given, images)
+        command = [sys.executable, "-c", _BARE_TENSORFLOW, os.fspath(folder), given, results]
+        process = subprocess.run(command, capture_output=True, text=True)
+        if process.returncode:
+            reason = (process.stderr.strip().splitlines() or ["no message"])[-1]
+            raise RuntimeError(f"The SavedModel must run in bare TensorFlow. Received: '{folder}' ({reason})")
+        with np.load(results) as file:
+            outputs = dict(file)
+    explanation = explanations.explain(model, images, outputs["classes"])
+    names = ("logits", "probabilities", "contributions")
+    difference = max(float(np.abs(outputs[name] - getattr(explanation, name)).max()) for name in names)
+    if not difference <= 1e-4 * max(1.0, float(np.abs(explanation.logits).max())):
+        raise RuntimeError(f"The SavedModel must agree with Keras. Received: '{folder}', which differs by {difference}")
+    return difference

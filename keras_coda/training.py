@@ -182,9 +182,9 @@ def train(
         arguments["model"].pop("name")  # Keras numbers them
     out = Path(out).expanduser()
     if is_finished(out, arguments, restart=restart):
-        contents, weights = presets.read(out / MODEL)
-        model.load_weights(weights)
-        model.training_figures = contents["training_figures"]
+        finished = CoDANet.from_preset(out / MODEL)
+        model.set_weights(finished.get_weights())
+        model.training_figures = finished.training_figures
         return model.training_figures
 
     steps = int(data.train.cardinality())
