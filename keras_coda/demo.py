@@ -69,11 +69,11 @@ def draw(model, images: np.ndarray, labels: np.ndarray, folder: str | os.PathLik
     is_right = explanation.classes[:, 0] == labels
     by_certainty = np.lexsort((-margins, ~is_right))  # right ones by their margin, then wrong ones
     best = [next((i for i in by_certainty if labels[i] == label), 0) for label in range(model.num_classes)]
-    certain, uncertain = best[::2][:5], by_certainty[::-1][:5]
+    certain, uncertain = best[::2][:5], by_certainty[::-1][:3]
     inner = f"dau_{max(1, len(model.filters) - 1)}"
     figures = {
         "certain": model.explain(images[certain], top_k=3).plot(labels[certain]),
-        "uncertain": model.explain(images[uncertain], top_k=2).plot(labels[uncertain]),
+        "uncertain": model.explain(images[uncertain], top_k=3).plot(labels[uncertain]),
         "all_classes": model.explain(images[uncertain[:1]], np.arange(model.num_classes)[None]).plot(),
         "inner_layer": model.explain(images[certain], top_k=3, wrt=inner).plot(labels[certain]),
         "linear_map": model.explain(images[certain], top_k=2, linear_map=True).plot_linear_map(labels[certain]),

@@ -158,6 +158,8 @@ class CoDANet(keras.Model):
     def fit(self, x=None, y=None, **kwargs):
         """Train; see ``keras.Model.fit``. Warns where pixels do not look like values in [0, 255]."""
         check_fit_data(x, y, self.num_classes)
+        if hasattr(x, "element_spec"):  # a tf.data.Dataset shuffles itself; Keras' default would only warn of that
+            kwargs.setdefault("shuffle", False)
         return super().fit(x, y, **kwargs)
 
     def explain(self, images, classes=None, **kwargs) -> explanations.Explanation:

@@ -1,8 +1,7 @@
 """Arrays to pictures: contribution maps and linear maps as figures, and pictures to files.
 
-Nothing here knows a model: the functions take NumPy arrays, or what `numpy.asarray` turns into one.
-The figures stand alone. They are never registered with `matplotlib.pyplot`, so they need no display
-and no closing, and they show themselves as the last expression of a notebook cell.
+Nothing here knows a model. The figures stand alone: never registered with `matplotlib.pyplot`, they need no display and no
+closing, and they show themselves as the last expression of a notebook cell.
 """
 
 import functools
@@ -15,6 +14,7 @@ import warnings
 import numpy as np
 
 COLORS = "RdBu_r"  # blue: against the class; near white: nothing; red: for the class
+TINT = "#c9dcef"  # behind gray renderings, whose white would not be seen on white
 DPI = 144  # of the figures; the lengths below are in inches, type in points
 PANEL_SIDES = (1.25, 1.9)  # longer side of a panel: the least, the most
 ROW_WIDTH = 11.0  # the width that the panels of a row fill before they shrink
@@ -145,7 +145,7 @@ def plot_contributions(
 def plot_linear_map(
     images, linear_map, classes, *, class_names=None, labels=None, percentile=99.5, smooth=0, max_images=16
 ):
-    """Draws images beside the colored rendering, on white, of the linear maps of classes.
+    """Draws images beside the colored rendering of the linear maps of classes, on white; gray ones on blue.
 
     Args:
         images: As for `plot_contributions`.
@@ -163,7 +163,8 @@ def plot_linear_map(
     linear_map = _real("linear_map", linear_map, (None,) * 5, "(B, K, H, W, 2c)")
     maps = to_rgba(linear_map, percentile=percentile, smooth=smooth)  # (B, K, H, W, 4)
     notes, styles = np.empty((*maps.shape[:2], 0), object), [{}] * len(maps)
-    return _draw(images, maps, classes, notes, styles, class_names, labels, max_images)
+    background = TINT if linear_map.shape[-1] == 2 else "white"
+    return _draw(images, maps, classes, notes, styles, class_names, labels, max_images, background=background)
 
 
 def save_picture(picture, path, *, dpi=200, upscale=1):
@@ -263,7 +264,7 @@ def _name(index, class_names):
     return str(class_names[index])
 
 
-def _draw(images, maps, classes, notes, styles, class_names, labels, max_images, colorbar=False):
+def _draw(images, maps, classes, notes, styles, class_names, labels, max_images, colorbar=False, background="white"):
     """Draws, in a row per image, the image and its maps `(B, K, h, w, ...)`.
 
     `notes (B, K, lines)` are the captions below the class; `styles`, one per image, go to `imshow`.
@@ -305,7 +306,7 @@ def _draw(images, maps, classes, notes, styles, class_names, labels, max_images,
     def show(row, column, pixels, caption, **style):
         axes = axes_at(row, column, panel)
         extent = (-0.5, width - 0.5, height - 0.5, -0.5)
-        axes.set(xticks=[], yticks=[], facecolor="white")
+        axes.set(xticks=[], yticks=[], facecolor=background)
         axes.spines[:].set(linewidth=0.5, edgecolor="0.75")
         _write(axes, caption, 72 * header, 72 * pitch[0])
         return axes.imshow(pixels, origin="upper", aspect="auto", extent=extent, **style)
