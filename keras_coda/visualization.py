@@ -1,7 +1,7 @@
 """Arrays to pictures: contribution maps and linear maps as figures, and pictures to files.
 
-Nothing here knows a model. The figures stand alone: never registered with `matplotlib.pyplot`, they need no display and no
-closing, and they show themselves as the last expression of a notebook cell.
+Nothing here knows a model. The figures stand alone: never registered with `matplotlib.pyplot`, they need no closing,
+and they show themselves as the last expression of a notebook cell.
 """
 
 import functools
@@ -163,8 +163,8 @@ def plot_linear_map(
     linear_map = _real("linear_map", linear_map, (None,) * 5, "(B, K, H, W, 2c)")
     maps = to_rgba(linear_map, percentile=percentile, smooth=smooth)  # (B, K, H, W, 4)
     notes, styles = np.empty((*maps.shape[:2], 0), object), [{}] * len(maps)
-    background = TINT if linear_map.shape[-1] == 2 else "white"
-    return _draw(images, maps, classes, notes, styles, class_names, labels, max_images, background=background)
+    back = TINT if linear_map.shape[-1] == 2 else "white"
+    return _draw(images, maps, classes, notes, styles, class_names, labels, max_images, background=back)
 
 
 def save_picture(picture, path, *, dpi=200, upscale=1):
@@ -281,8 +281,7 @@ def _draw(images, maps, classes, notes, styles, class_names, labels, max_images,
     if max_images < 1:
         raise ValueError(f"`max_images` must be positive. Received: {max_images=}")
     if batch > max_images:
-        message = f"Only the first {max_images} of {batch} images are drawn. Raise `max_images`."
-        warnings.warn(message, stacklevel=3)
+        warnings.warn(f"Only {max_images} of {batch} images are drawn. Raise `max_images`.", stacklevel=3)
 
     rows, columns, (height, width) = min(batch, max_images), 1 + targets, images.shape[1:3]
     side = np.clip(ROW_WIDTH / columns - COLUMN_GAP, *PANEL_SIDES)
