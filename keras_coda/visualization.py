@@ -281,7 +281,7 @@ def _draw(images, maps, classes, notes, styles, class_names, labels, max_images,
     if max_images < 1:
         raise ValueError(f"`max_images` must be positive. Received: {max_images=}")
     if batch > max_images:
-        warnings.warn(f"Only {max_images} of {batch} images are drawn. Raise `max_images`.", stacklevel=3)
+        warnings.warn(f"Only the first {max_images} of {batch} are drawn. Raise `max_images`.", stacklevel=3)
 
     rows, columns, (height, width) = min(batch, max_images), 1 + targets, images.shape[1:3]
     side = np.clip(ROW_WIDTH / columns - COLUMN_GAP, *PANEL_SIDES)
