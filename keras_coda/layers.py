@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import keras
 from keras import ops
 
+from keras_coda import factored, patches
 from keras_coda import rescaling as rescalings
 from keras_coda.dynamic_linear import DynamicLinear
 from keras_coda.validation import check_finite, check_int, check_pair
@@ -22,13 +23,10 @@ class FrozenUnits(NamedTuple):
 
 
 class _DynamicAlignmentUnits(DynamicLinear):
-    """What dense and convolutional DAU layers share: the factored evaluation.
+    """What dense and convolutional DAU layers share; :mod:`keras_coda.factored` does the work.
 
-    With ``z = [B x ; 1]`` and ``Ã_j = [A_j, b_j]``, unit j has the unscaled weight ``v_j = Ã_j z`` and answers
-    ``s_j v_jᵀ x = s_j zᵀ(Ã_jᵀ x)``, where ``s_j`` is a factor of ``‖v_j‖² = zᵀ(Ã_jᵀ Ã_j) z``. Neither needs ``v_j``.
-
-    The kernel holds every unit's ``Ã`` as ``(*patch, units, R)``; subclasses supply the linear map that applies a
-    kernel to all patches of the input and its transpose.
+    The kernel holds every unit's ``Ã = [A, b]`` as ``(*patch, units, R)``, ``R = rank + 1``. Subclasses supply the
+    patches and two transposes.
     """
 
     def __init__(self, units, rank, rescaling, **kwargs):
@@ -41,12 +39,12 @@ class _DynamicAlignmentUnits(DynamicLinear):
     def _patch_shape(self, channels: int) -> tuple[int, ...]:
         raise NotImplementedError
 
-    def _apply(self, inputs, kernel):
-        """Kernel ``(*patch, n)`` on every patch: ``(batch, *locations, n)``."""
+    def _patches(self, inputs):
+        """All patches of the input: ``(batch, *locations, d)``."""
         raise NotImplementedError
 
-    def _apply_transposed(self, outputs, kernel, input_shape):
-        """The transpose of :meth:`_apply` on ``(n_rows, *locations, n)``: ``(n_rows, *input_dims)``."""
+    def _scatter(self, rows, input_shape):
+        """The transpose of :meth:`_patches`: ``(rows, *locations, d)`` summed up to ``(rows, *input_dims)``."""
         raise NotImplementedError
 
     def build(self, input_shape):
@@ -65,61 +63,56 @@ class _DynamicAlignmentUnits(DynamicLinear):
             name="kernel", shape=(*patch, self._num_units, self.rank + 1), initializer=_uniform(self.rank)
         )
 
+    def _matrices(self, dtype):
+        """``B`` as (d, r) and all ``Ã`` as (d, units, R)."""
+        projection = ops.reshape(ops.cast(self.projection, dtype), (-1, self.rank))
+        return projection, ops.reshape(ops.cast(self.kernel, dtype), (-1, self._num_units, self.rank + 1))
+
     def linearize(self, inputs):
         """See :meth:`DynamicLinear.linearize`; ``frozen`` is a :class:`FrozenUnits`."""
-        units, R = self._num_units, self.rank + 1
-        kernel = ops.cast(self.kernel, inputs.dtype)
-        z = self._apply(inputs, ops.cast(self.projection, inputs.dtype))  # B x: (batch, *locations, rank)
-        z = ops.concatenate([z, ops.ones_like(z[..., :1])], axis=-1)
-        locations = ops.shape(z)[:-1]
-        flat = (*kernel.shape[:-2], units * R)
-        answers = self._apply(inputs, ops.reshape(kernel, flat))  # Ã_jᵀ x: (batch, *locations, units·R)
-        answers = ops.reshape(answers, (*locations, units, R))
-        # Sums of products in float32 also under mixed precision: the norm decides the scale of everything after.
-        wide = keras.backend.result_type(inputs.dtype, "float32")
-        z_wide = ops.cast(z, wide)
-        squared_norm = _squared_norm(ops.cast(ops.reshape(kernel, (-1, units, R)), wide), z_wide)
-        scale = self._factor(squared_norm)
-        outputs = scale * ops.einsum("...ur,...r->...u", ops.cast(answers, wide), z_wide)
-        return ops.cast(outputs, inputs.dtype), FrozenUnits(z, scale, ops.shape(inputs))
+        projection, kernel = self._matrices(inputs.dtype)
+        d = kernel.shape[0]
+        input_shape = ops.shape(inputs)
+        locations = self._locations(input_shape)
+
+        def extract(x):
+            return ops.reshape(self._patches(x), (-1, d))
+
+        def scatter(rows):
+            return self._scatter(ops.reshape(rows, (*locations, d)), input_shape)
+
+        z, answers = factored.answers(inputs, projection, kernel, extract, scatter)
+        scale = self._factor(factored.squared_norms(z, kernel))  # float32 also under mixed precision
+        outputs = ops.cast(scale * ops.cast(answers, scale.dtype), inputs.dtype)
+        z, scale, outputs = (ops.reshape(rows, (*locations, rows.shape[-1])) for rows in (z, scale, outputs))
+        return outputs, FrozenUnits(z, scale, input_shape)
 
     def pullback(self, frozen, cotangents):
-        """See :meth:`DynamicLinear.pullback`: ``x̄ = Σ_j ȳ_j s_j Ã_j z``, one transposed application."""
+        """See :meth:`DynamicLinear.pullback`: ``x̄ = Σ_j ȳ_j s_j Ã_j z``."""
         z, scale, input_shape = frozen
-        kernel = ops.cast(self.kernel, cotangents.dtype)
-        flat = (*kernel.shape[:-2], kernel.shape[-2] * kernel.shape[-1])
+        _, kernel = self._matrices(cotangents.dtype)
+        d, units, R = kernel.shape
         weights = cotangents * ops.expand_dims(scale, 1)  # (batch, targets, *locations, units)
-        outer = ops.expand_dims(weights, -1) * ops.expand_dims(ops.expand_dims(z, 1), -2)
         batch, targets, *locations = ops.shape(cotangents)[:-1]
-        outer = ops.reshape(outer, (batch * targets, *locations, flat[-1]))
-        rows = self._apply_transposed(outer, ops.reshape(kernel, flat), input_shape)
-        return ops.reshape(rows, (batch, targets, *input_shape[1:]))
+        if isinstance(targets, int) and targets == 1:
+            # (ȳ_j s_j) ⊗ z, then one transposed application of Ã.
+            rows = ops.expand_dims(weights, -1) * ops.expand_dims(ops.expand_dims(z, 1), -2)
+            rows = ops.reshape(rows, (batch * targets, *locations, units * R))
+            rows = ops.matmul(rows, ops.transpose(ops.reshape(kernel, (d, units * R))))
+        else:
+            # Several targets: build Ã_j z once, d·f·R operations per location, and each target costs d·f only.
+            expanded = ops.matmul(
+                ops.reshape(z, (-1, R)), ops.reshape(ops.transpose(kernel, (2, 1, 0)), (R, units * d))
+            )
+            expanded = ops.reshape(expanded, (-1, units, d))
+            weights = ops.reshape(ops.moveaxis(weights, 1, -2), (-1, targets, units))
+            rows = ops.reshape(ops.matmul(weights, expanded), (batch, *locations, targets, d))
+            rows = ops.reshape(ops.moveaxis(rows, -2, 1), (batch * targets, *locations, d))
+        return ops.reshape(self._scatter(rows, input_shape), (batch, targets, *input_shape[1:]))
 
     def get_config(self):
         """Return the constructor's arguments but the number of units, which subclasses name."""
         return {**super().get_config(), "rank": self.rank, "rescaling": self.rescaling}
-
-
-def _squared_norm(kernel, z):
-    """``‖Ã_j z‖²`` for kernel ``(d, units, R)`` and ``z (..., R)``: ``(..., units)``."""
-    d, units, R = kernel.shape
-    locations = ops.shape(z)[:-1]
-    if d <= R:  # the Gram matrix would be larger than Ã, and singular: cancellation would make the norm inexact
-        flat = ops.reshape(ops.transpose(kernel, (2, 1, 0)), (R, units * d))
-        v = ops.reshape(ops.matmul(z, flat), (*locations, units, d))
-        return ops.sum(ops.square(v), axis=-1)
-    gram = ops.einsum("dur,dus->rus", kernel, kernel)  # Ã_jᵀ Ã_j
-    gram_z = ops.reshape(ops.matmul(z, ops.reshape(gram, (R, units * R))), (*locations, units, R))
-    squared_norm = ops.einsum("...ur,...r->...u", gram_z, z)
-    # What the terms of zᵀ G z amount to without their signs, up to orthogonality: a norm far below that is rounding
-    # error, of either sign, and 1/n would blow it up.
-    magnitude = ops.matmul(ops.square(z), ops.transpose(ops.sum(ops.square(kernel), axis=0)))
-    return ops.maximum(squared_norm, 8 * _rounding(z.dtype) * magnitude)
-
-
-def _rounding(dtype) -> float:
-    """The distance of one to the next float, for float32 and float64."""
-    return 2.0**-52 if keras.backend.standardize_dtype(dtype) == "float64" else 2.0**-23
 
 
 def _uniform(inputs: int) -> keras.initializers.Initializer:
@@ -154,11 +147,14 @@ class DAUDense(_DynamicAlignmentUnits):
     def _patch_shape(self, channels):
         return (channels,)
 
-    def _apply(self, inputs, kernel):
-        return ops.matmul(inputs, kernel)
+    def _patches(self, inputs):
+        return inputs
 
-    def _apply_transposed(self, outputs, kernel, input_shape):
-        return ops.matmul(outputs, ops.transpose(kernel))
+    def _scatter(self, rows, input_shape):
+        return rows
+
+    def _locations(self, input_shape):
+        return input_shape[:-1]
 
     def compute_output_shape(self, input_shape):
         """Return ``(batch, ..., units)``."""
@@ -201,42 +197,32 @@ class DAUConv2D(_DynamicAlignmentUnits):
         self.filters = self._num_units
         self.kernel_size = check_pair("kernel_size", kernel_size)
         self.strides = check_pair("strides", strides)
-        self.padding = tuple((size - 1) // 2 for size in self.kernel_size)
 
     def _patch_shape(self, channels):
         return (*self.kernel_size, channels)
 
-    def _apply(self, inputs, kernel):
-        self.compute_output_shape(inputs.shape)  # raises if the image is too small, which a convolution may not
-        top, left = self.padding
-        padded = ops.pad(inputs, ((0, 0), (top, top), (left, left), (0, 0)))
-        return ops.conv(padded, kernel, self.strides, "valid", data_format="channels_last")
+    def _locations(self, input_shape):
+        sizes = zip(input_shape[1:3], self.kernel_size, self.strides, strict=True)
+        return (input_shape[0], *(patches.count(*size) for size in sizes))
 
-    def _apply_transposed(self, outputs, kernel, input_shape):
-        # The transposed convolution ends with the last patch; a stride may leave up to stride - 1 rows after it
-        # that no patch has seen. Zeros there, then the padding cut off, give the input's size.
-        padded = ops.conv_transpose(outputs, kernel, self.strides, "valid", data_format="channels_last")
-        unseen = tuple((0, stride - 1) for stride in self.strides)
-        padded = ops.pad(padded, ((0, 0), *unseen, (0, 0)))
-        (top, left), (_, height, width, _) = self.padding, input_shape
-        return padded[:, top : top + height, left : left + width, :]
+    def _patches(self, inputs):
+        self.compute_output_shape(inputs.shape)  # raises if the image is too small
+        return patches.extract(inputs, self.kernel_size, self.strides)
+
+    def _scatter(self, rows, input_shape):
+        return patches.scatter(rows, self.kernel_size, self.strides, input_shape)
 
     def compute_output_shape(self, input_shape):
         """Return ``(batch, new_height, new_width, filters)``; raise if the padded image is below a patch."""
         spatial = []
-        for axis in (0, 1):
-            size, kernel = input_shape[1 + axis], self.kernel_size[axis]
-            if size is None:
-                spatial.append(None)
-                continue
-            rest = size + 2 * self.padding[axis] - kernel
-            if rest < 0:
+        for size, kernel, stride in zip(input_shape[1:3], self.kernel_size, self.strides, strict=True):
+            spatial.append(None if size is None else patches.count(size, kernel, stride))
+            if size is not None and spatial[-1] < 1:
                 raise ValueError(
                     f"The padded input must be at least as large as `kernel_size`. Received: "
                     f"kernel_size={self.kernel_size}, input_shape={tuple(input_shape)}. "
                     "Use larger images, a smaller kernel or fewer strides before this layer."
                 )
-            spatial.append(rest // self.strides[axis] + 1)
         return (input_shape[0], *spatial, self.filters)
 
     def get_config(self):

@@ -53,7 +53,9 @@ def test_pullback_equals_automatic_differentiation_with_frozen_weights(configura
     units, R = layer.filters, layer.rank + 1
     with tf.GradientTape() as tape:
         tape.watch(x)
-        answers = layer._apply(x, tf.reshape(layer.kernel, (*layer.kernel.shape[:3], units * R)))
+        padding = [(0, 0), *[((k - 1) // 2,) * 2 for k in layer.kernel_size], (0, 0)]
+        kernel = tf.reshape(layer.kernel, (*layer.kernel.shape[:3], units * R))
+        answers = tf.nn.conv2d(tf.pad(x, padding), kernel, (1, *layer.strides, 1), "VALID")
         answers = tf.reshape(answers, (*outputs.shape, R))
         frozen_outputs = frozen.scale * tf.einsum("...ur,...r->...u", answers, frozen.z)
     np.testing.assert_allclose(frozen_outputs, outputs, atol=1e-9)
