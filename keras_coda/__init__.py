@@ -11,7 +11,7 @@ _PROGRAM = Path((getattr(sys, "argv", None) or [""])[0]).stem
 if _PROGRAM != "keras-coda" and sys.orig_argv[1:3] != ["-m", __name__]:
     from keras_coda import checkpoints, data, presets, visualization
     from keras_coda.dynamic_linear import Chain, DynamicLinear, ResidualSum
-    from keras_coda.explanations import Explanation, explain
+    from keras_coda.explanations import Explanation, explain, explain_batches
     from keras_coda.layers import AddInverse, DAUConv2D, DAUDense, GlobalSumPooling2D, LogitScaling
     from keras_coda.losses import OneVsAllCrossentropy
     from keras_coda.model import CoDANet
@@ -31,6 +31,7 @@ __all__ = [
     "checkpoints",
     "data",
     "explain",
+    "explain_batches",
     "presets",
     "visualization",
 ]

@@ -1,9 +1,7 @@
-"""Models taken apart into an image encoding and a dynamic-linear chain, and their explanation as one function."""
+"""Models taken apart into an image encoding and a dynamic-linear chain."""
 
-import contextlib
 import dataclasses
 import itertools
-import weakref
 from collections.abc import Callable
 
 import keras
@@ -110,69 +108,3 @@ def _source(layer):
     while type(operation).__name__ == "Cast":
         operation = operation.input._keras_history.operation
     return operation
-
-
-class CompiledExplainer:
-    """Compiled explanation functions of one model, kept so that a repeated shape is never traced again."""
-
-    def __init__(self, model):
-        self.anatomy = Anatomy.of(model)
-        self.traces = 0
-        self._functions = {}
-
-    def function(self, top_k, depth, linear_map, jit_compile, image_shape) -> Callable:
-        """Return ``f(images, classes)``, or ``f(images)`` if ``top_k`` is not None, for NumPy arrays of any batch."""
-        key = (top_k, depth, linear_map, jit_compile, image_shape)
-        if key not in self._functions:
-            options = {"top_k": top_k, "depth": depth, "linear_map": linear_map}
-
-            def run(*arguments):
-                self.traces += 1  # runs while tracing only, but for eager Torch
-                return self.anatomy.explain(*arguments, **options)
-
-            make = {"tensorflow": self._tensorflow, "jax": self._jax}.get(keras.backend.backend(), self._eager)
-            self._functions[key] = make(run, top_k is None, jit_compile, image_shape)
-        return self._functions[key]
-
-    def _tensorflow(self, run, takes_classes, jit_compile, image_shape):
-        import tensorflow as tf
-
-        signature = [tf.TensorSpec((None, *image_shape), tf.float32)]
-        if takes_classes:
-            signature.append(tf.TensorSpec((None, None), tf.int32))
-        return tf.function(run, input_signature=signature, jit_compile=jit_compile, autograph=False)
-
-    def _jax(self, run, takes_classes, jit_compile, image_shape):
-        import jax
-
-        variables = [variable for layer in self.anatomy.chain for variable in layer.variables]
-
-        @jax.jit
-        def stateless(values, *arguments):
-            with keras.StatelessScope(state_mapping=list(zip(variables, values, strict=True))):
-                return run(*arguments)
-
-        return lambda *arguments: stateless([variable.value for variable in variables], *arguments)
-
-    def _eager(self, run, takes_classes, jit_compile, image_shape):
-        scope = contextlib.nullcontext
-        if keras.backend.backend() == "torch":
-            import torch
-
-            scope = torch.no_grad
-
-        def call(*arguments):
-            with scope():
-                return run(*(ops.convert_to_tensor(argument) for argument in arguments))
-
-        return call
-
-
-_explainers = weakref.WeakKeyDictionary()
-
-
-def compiled_explainer(model: keras.Model) -> CompiledExplainer:
-    """Return the model's explainer, made at the first call and kept as long as the model lives."""
-    if model not in _explainers:
-        _explainers[model] = CompiledExplainer(model)
-    return _explainers[model]

@@ -76,7 +76,7 @@ def explain_files(
         chosen = slice(start, start + step)
         images = np.stack([np.asarray(resize(_read(file, channels).astype("float32"))) for file in files[chosen]])
         wanted = None if classes is None else np.tile(classes, (len(images), 1))
-        explanation = model.explain(images, wanted, top_k=top_k, wrt=wrt, linear_map=linear_map)
+        explanation = model.explain(images, wanted, top_k=top_k, wrt=wrt, linear_map=linear_map, verbose=False)
         out.mkdir(parents=True, exist_ok=True)
         for index, (file, name) in enumerate(zip(files[chosen], names[chosen], strict=True)):
             one = explanation[index]

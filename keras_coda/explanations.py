@@ -2,13 +2,13 @@
 
 import dataclasses
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import keras
 import numpy as np
 
 from keras_coda import visualization
-from keras_coda.anatomy import compiled_explainer
+from keras_coda.compiled_explainer import compiled_explainer
 from keras_coda.validation import check_classes, check_images, check_int, to_numpy
 
 
@@ -30,6 +30,7 @@ class Explanation:
             (with ``wrt`` an inner layer, of its activations).
         wrt: name of the layer whose output the contributions refer to.
         class_names: None, or one name per class.
+        labels: None, or the true classes ``(B,)``, where they are known.
     """
 
     images: np.ndarray
@@ -42,6 +43,7 @@ class Explanation:
     linear_map: np.ndarray | None = None
     wrt: str | None = None
     class_names: tuple[str, ...] | None = None
+    labels: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.images)
@@ -64,7 +66,7 @@ class Explanation:
         """Draw each image beside its maps, with logit, probability and residual of every class explained.
 
         Args:
-            labels: None, or the true class of each image.
+            labels: the true class of each image; None for the explanation's own ``labels``.
             **kwargs: see :func:`keras_coda.visualization.plot_contributions`.
 
         Returns:
@@ -78,7 +80,7 @@ class Explanation:
             self.residual,
             probabilities=np.take_along_axis(self.probabilities, self.classes, axis=1),
             class_names=self.class_names,
-            labels=labels,
+            labels=self.labels if labels is None else labels,
             **kwargs,
         )
 
@@ -86,7 +88,7 @@ class Explanation:
         """Draw each image beside the linear maps of its classes in color, as :meth:`to_rgba` renders them.
 
         Args:
-            labels: None, or the true class of each image.
+            labels: as for :meth:`plot`.
             **kwargs: see :func:`keras_coda.visualization.plot_linear_map`.
 
         Returns:
@@ -97,7 +99,12 @@ class Explanation:
         """
         self._check_linear_map()
         return visualization.plot_linear_map(
-            self.images, self.linear_map, self.classes, class_names=self.class_names, labels=labels, **kwargs
+            self.images,
+            self.linear_map,
+            self.classes,
+            class_names=self.class_names,
+            labels=self.labels if labels is None else labels,
+            **kwargs,
         )
 
     def to_rgba(self, **kwargs) -> np.ndarray:
@@ -165,7 +172,8 @@ def explain(
     top_k: int | None = None,
     wrt: str | None = None,
     linear_map: bool = False,
-    batch_size: int = 32,
+    batch_size: int | None = None,
+    verbose: bool | str = "auto",
     jit_compile: bool | None = None,
     class_names: Sequence[str] | None = None,
 ) -> Explanation:
@@ -180,7 +188,9 @@ def explain(
         top_k: explain the classes of the ``top_k`` largest logits, largest first, instead.
         wrt: name of an inner layer whose activations the contributions shall refer to; None for the pixels.
         linear_map: whether to return the linear map itself, too (2c times the memory of a map).
-        batch_size: images explained at a time; memory grows with it and with K.
+        batch_size: images explained at a time; memory grows with it. None: up to 32, fewer if they are large (one at
+            a time from 512x512 on).
+        verbose: True for a progress bar, False for none, ``"auto"`` for one if it takes longer than two seconds.
         jit_compile: whether to run through XLA; None for what the model is compiled with.
         class_names: one name per class, for pictures.
 
@@ -202,16 +212,16 @@ def explain(
     anatomy = explainer.anatomy
     images = check_images(images, anatomy.input_shape[-1], anatomy.input_shape[:2])
     classes, top_k = check_classes(classes, top_k, len(images), anatomy.num_classes)
-    depth = anatomy.depth(wrt)
-    batch_size = check_int("batch_size", batch_size)
-    jit_compile = bool(getattr(model, "jit_compile", False) if jit_compile is None else jit_compile)
-    function = explainer.function(top_k, depth, bool(linear_map), jit_compile, images.shape[1:])
-    parts = []
-    for start in range(0, len(images), batch_size):
-        chunk = slice(start, start + batch_size)
-        arguments = (images[chunk],) if classes is None else (images[chunk], classes[chunk])
-        parts.append({name: to_numpy(value) for name, value in function(*arguments).items()})
-    fields = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    fields = explainer(
+        images,
+        classes,
+        top_k,
+        batch_size=None if batch_size is None else check_int("batch_size", batch_size),
+        verbose=verbose,
+        depth=anatomy.depth(wrt),
+        linear_map=bool(linear_map),
+        jit_compile=bool(getattr(model, "jit_compile", False) if jit_compile is None else jit_compile),
+    )
     logits = fields["logits"]
     explained = np.take_along_axis(logits, fields["classes"], axis=1)
     total = fields["contributions"].sum(axis=(2, 3), dtype="float64") + anatomy.bias
@@ -224,6 +234,43 @@ def explain(
         class_names=None if class_names is None else tuple(class_names),
         **fields,
     )
+
+
+def explain_batches(model: keras.Model, dataset: Iterable, **options) -> Iterator[Explanation]:
+    """Explain a data set of any length, a batch at a time: memory does not grow with the number of images.
+
+    Args:
+        model: as for :func:`explain`.
+        dataset: yields images ``(B, H, W, c)`` or ``(images, labels)`` with int labels ``(B,)``: a batched
+            ``tf.data.Dataset``, or any iterable.
+        **options: as for :func:`explain`, but that ``classes`` must be None or an int. ``verbose=False`` hides the
+            progress bar over batches.
+
+    Yields:
+        An :class:`Explanation` for every batch, with ``labels`` if there are any.
+
+    Raises:
+        ValueError: as :func:`explain`, when it comes to the batch that is wrong.
+
+    Example:
+        >>> data = keras_coda.data.load("digits")
+        >>> model = keras_coda.CoDANet.from_preset("coda_digits", load_weights=False)
+        >>> sum(len(e) for e in keras_coda.explain_batches(model, data.validation, verbose=False))
+        360
+    """
+    if np.ndim(options.get("classes")) != 0:
+        raise ValueError(f"`classes` must be None or an int here. Received: classes={options['classes']!r}")
+    verbose = options.pop("verbose", True)
+    length = int(dataset.cardinality()) if hasattr(dataset, "cardinality") else getattr(dataset, "__len__", int)()
+    bar = keras.utils.Progbar(length if length > 0 else None, unit_name="batch") if verbose else None
+    for batch in dataset:
+        images, labels = batch[:2] if isinstance(batch, (tuple, list)) else (batch, None)
+        explanation = explain(model, images, verbose=False, **options)
+        if labels is not None:
+            explanation = dataclasses.replace(explanation, labels=to_numpy(labels))
+        yield explanation
+        if bar:
+            bar.add(1)
 
 
 def sigmoid(logits: np.ndarray) -> np.ndarray:

@@ -13,7 +13,7 @@ from keras import ops
 
 
 def _with_gradient(function):
-    """Use the gradient that ``function`` returns beside its outputs; autodiff on Torch, where Keras takes one output."""
+    """Use the gradient that ``function`` returns beside its outputs; on Torch, where Keras takes only one, autodiff."""
     if keras.backend.backend() == "torch":
         return lambda *arguments: function(*arguments)[0]
     return ops.custom_gradient(function)

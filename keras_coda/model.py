@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import keras
 
@@ -168,12 +168,16 @@ class CoDANet(keras.Model):
         Args:
             images: ``(B, H, W, c)``, any real dtype, pixels in [0, 255].
             classes: None for the predicted class, an int, ``(B,)`` or ``(B, K)``.
-            **kwargs: ``top_k``, ``wrt``, ``linear_map``, ``batch_size``, ``jit_compile``.
+            **kwargs: ``top_k``, ``wrt``, ``linear_map``, ``batch_size``, ``verbose``, ``jit_compile``.
 
         Returns:
             An :class:`~keras_coda.Explanation` whose maps sum to ``logit - logit_bias``.
         """
         return explanations.explain(self, images, classes, **{"class_names": self.class_names, **kwargs})
+
+    def explain_batches(self, dataset, **kwargs) -> Iterator[explanations.Explanation]:
+        """Explain a data set a batch at a time; see :func:`keras_coda.explain_batches`."""
+        return explanations.explain_batches(self, dataset, **{"class_names": self.class_names, **kwargs})
 
     def export(self, filepath, format="tf_saved_model", *, top_k=1, verbose=False):
         """Write a SavedModel with predictions and maps; see :func:`keras_coda.saved_model.export_saved_model`.

@@ -253,7 +253,7 @@ def evaluate(model: keras.Model, dataset, *, num_images: int | None = None, verb
         if not losses:
             model.explain(images)  # compiles
         start = time.perf_counter()
-        explanation = model.explain(images, batch_size=len(images))
+        explanation = model.explain(images, batch_size=len(images), verbose=False)
         seconds += time.perf_counter() - start
         losses.append(keras.ops.convert_to_numpy(criterion(labels, explanation.logits)))
         hits.append(explanation.classes[:, 0] == labels)

@@ -160,7 +160,7 @@ def test_explanations_are_float32_exact_under_every_policy(policy):
 
 
 def test_batches_of_explain_do_not_change_it_and_a_repeated_shape_is_not_traced_again():
-    from keras_coda.anatomy import compiled_explainer
+    from keras_coda.compiled_explainer import compiled_explainer
 
     model, images = small(), pixels(7)
     whole = model.explain(images)
