@@ -289,6 +289,8 @@ def _augment(images, layer, seed):
 
     if keras.backend.backend() != "tensorflow":
         raise NotImplementedError("Augmentation needs the TensorFlow backend of Keras. Pass augment=False, or set it.")
+    if not isinstance(layer, keras.Model):  # a model takes `training`, whether its layers do or not
+        layer = keras.Sequential([layer])
     if not layer.built:
         layer.build((1, *images.element_spec[0].shape))
 
