@@ -2,7 +2,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 
-.PHONY: demo test lint format clean
+.PHONY: demo test lint format benchmark clean
 
 demo: .venv/.package ## train on the embedded digits, explain, export, serve from the SavedModel
 	$(BIN)/keras-coda demo
@@ -17,6 +17,9 @@ lint: .venv/.test ## format and lint, checked only
 format: .venv/.test
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+benchmark: .venv/.package ## speed and memory, about 12 minutes; rewrites benchmarks/README.md
+	$(BIN)/python -m benchmarks
 
 clean:
 	rm -rf .venv build dist *.egg-info demo

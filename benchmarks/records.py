@@ -1,0 +1,64 @@
+"""Results as JSON, with what one must know to judge them: command, date, machine and versions."""
+
+import datetime
+import json
+import os
+import platform
+import sys
+import time
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def record(part: str, run: Callable[[bool], dict], *, quick: bool) -> None:
+    """Run a part and write ``results/<part>.json``.
+
+    Args:
+        part: its name.
+        run: called with ``quick``; returns what JSON can hold.
+        quick: whether only few repetitions are wanted.
+    """
+    start, load = time.monotonic(), os.getloadavg()[0]
+    print(f"== {part}", flush=True)
+    contents = {
+        "command": " ".join(["python -m benchmarks", *sys.argv[1:]]),
+        "quick": quick,
+        "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        **machine(),
+        "load_before": round(load, 2),
+        "results": run(quick),
+    }
+    contents["seconds"] = round(time.monotonic() - start)
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / f"{part}.json"
+    path.write_text(json.dumps(contents, indent=1) + "\n", encoding="utf-8")
+    print(f"== {part}: {contents['seconds']} s", flush=True)
+
+
+def read(part: str) -> dict | None:
+    """What :func:`record` wrote, or None."""
+    path = RESULTS / f"{part}.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+
+
+def machine() -> dict:
+    """CPU, cores and the versions of the libraries that count."""
+    cpu, flags, family = platform.processor() or platform.machine(), "", ""
+    if os.path.exists("/proc/cpuinfo"):
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            lines = [line.partition(":") for line in file]
+        fields = {key.strip(): value.strip() for key, _, value in reversed(lines)}
+        cpu, flags = fields.get("model name", cpu), fields.get("flags", "")
+        family = f" family {fields.get('cpu family')} model {fields.get('model')}"
+    extensions = [name for name in ("avx2", "avx512f", "avx512_bf16", "amx_bf16") if name in flags.split()]
+    names = ("keras-coda", "keras", "tensorflow", "numpy")
+    return {
+        "cpu": cpu + family,
+        "cores": len(os.sched_getaffinity(0)),
+        "extensions": extensions,
+        "python": platform.python_version(),
+        "versions": {name: version(name) for name in names},
+    }
