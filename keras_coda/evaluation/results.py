@@ -1,0 +1,97 @@
+"""What the results of all metrics share: statistics, and JSON files."""
+
+import dataclasses
+import json
+import math
+import os
+import uuid
+from pathlib import Path
+
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Result:
+    """The values of a metric for one explainer; each metric adds its own fields.
+
+    Attributes:
+        explainer: name of what made the maps.
+        requested: how many independent units (grids, images) were asked for; there may have been fewer.
+    """
+
+    explainer: str
+    requested: int
+
+    @property
+    def scores(self) -> np.ndarray:
+        """All values of the metric."""
+        raise NotImplementedError
+
+    @property
+    def units(self) -> np.ndarray:
+        """One value for each independent unit."""
+        return self.scores
+
+    @property
+    def mean(self) -> float:
+        """Mean of all values."""
+        return float(self.scores.mean())
+
+    @property
+    def quartiles(self) -> tuple[float, float, float]:
+        """The values below which a quarter, a half and three quarters of all values lie."""
+        return tuple(np.percentile(self.scores, [25, 50, 75]).tolist())
+
+    @property
+    def standard_error(self) -> float:
+        """Standard error of the mean, from the spread of the independent units; NaN for a single one."""
+        units = self.units
+        return float(units.std(ddof=1) / math.sqrt(len(units))) if len(units) > 1 else math.nan
+
+    def summary(self) -> dict:
+        """Return mean, quartiles, standard error, and how many units there were of those asked for."""
+        return {
+            "mean": self.mean,
+            "quartiles": list(self.quartiles),
+            "standard_error": self.standard_error,
+            "units": len(self.units),
+            "requested": self.requested,
+        }
+
+    def to_json(self, path: str | os.PathLike | None = None) -> str:
+        """Return the summary and all fields as JSON, and write them to a file if there is a ``path``.
+
+        The file appears whole or not at all; one of that name is replaced. NaN becomes null.
+        """
+        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        fields = {name: value.tolist() if isinstance(value, np.ndarray) else value for name, value in fields.items()}
+        summary = {name: None if value != value else value for name, value in self.summary().items()}
+        text = json.dumps({"metric": type(self).__name__, "summary": summary, **fields}, allow_nan=False)
+        if path is not None:
+            path = Path(path)
+            part = path.with_name(f".{uuid.uuid4().hex}.part")
+            try:
+                part.write_text(text + "\n", encoding="utf-8")
+                os.replace(part, path)
+            finally:
+                part.unlink(missing_ok=True)
+        return text
+
+    @classmethod
+    def from_json(cls, path: str | os.PathLike) -> "Result":
+        """Read a file that :meth:`to_json` wrote.
+
+        Raises:
+            ValueError: if it holds the result of something else.
+        """
+        contents = json.loads(Path(path).read_text(encoding="utf-8"))
+        names = {field.name for field in dataclasses.fields(cls)}
+        if not isinstance(contents, dict) or contents.get("metric") != cls.__name__ or names - contents.keys():
+            metric = contents.get("metric") if isinstance(contents, dict) else contents
+            raise ValueError(f"The file must hold a {cls.__name__}. Received: path='{path}' with metric={metric!r}")
+        fields = {name: contents[name] for name in names}
+        return cls(**{name: np.array(value) if isinstance(value, list) else value for name, value in fields.items()})
+
+    def __repr__(self) -> str:
+        error, units = self.standard_error, f"{len(self.units)} of {self.requested}"
+        return f"<{type(self).__name__} {self.explainer}: {self.mean:.3f} ± {error:.3f} ({units})>"
