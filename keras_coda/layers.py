@@ -39,6 +39,10 @@ class _DynamicAlignmentUnits(DynamicLinear):
     def _patch_shape(self, channels: int) -> tuple[int, ...]:
         raise NotImplementedError
 
+    def _locations(self, input_shape) -> tuple:
+        """``(batch, *locations)`` for an input's shape."""
+        raise NotImplementedError
+
     def _patches(self, inputs):
         """All patches of the input: ``(batch, *locations, d)``."""
         raise NotImplementedError

@@ -24,3 +24,15 @@ def seeded():
     keras.utils.set_random_seed(0)
     yield
     keras.config.set_dtype_policy("float32")
+
+
+@pytest.fixture(scope="session")
+def digits():
+    keras.utils.set_random_seed(0)
+    import keras_coda
+
+    data = keras_coda.data.load("digits")
+    model = keras_coda.CoDANet.from_preset("coda_digits", load_weights=False)
+    model.compile(optimizer=keras.optimizers.Adam(0.01))
+    model.fit(data.train, epochs=5, verbose=0)
+    return model, data.validation

@@ -1,9 +1,6 @@
-import keras
 import numpy as np
 import pytest
 
-import keras_coda
-from keras_coda import CoDANet
 from keras_coda.evaluation import LocalizationResult, grids, localization, pixel_removal
 from tests.known_models import (
     Recorder,
@@ -217,16 +214,6 @@ def test_fewer_images_and_missing_classes_say_so():
 
 
 # === A trained network ===
-
-
-@pytest.fixture(scope="module")
-def digits():
-    keras.utils.set_random_seed(0)
-    data = keras_coda.data.load("digits")
-    model = CoDANet.from_preset("coda_digits", load_weights=False)
-    model.compile(optimizer=keras.optimizers.Adam(0.01))
-    model.fit(data.train, epochs=5, verbose=0)
-    return model, data.validation
 
 
 def test_maps_of_trained_digits_localize(digits):

@@ -20,17 +20,6 @@ from tests.known_models import (
     raster,
 )
 
-
-@pytest.fixture(scope="module")
-def digits():
-    keras.utils.set_random_seed(0)
-    data = keras_coda.data.load("digits")
-    model = CoDANet.from_preset("coda_digits", load_weights=False)
-    model.compile(optimizer=keras.optimizers.Adam(0.01))
-    model.fit(data.train, epochs=5, verbose=0)
-    return model, data.validation
-
-
 # === Bad input ===
 
 
