@@ -18,6 +18,11 @@ _PIXELS, _TARGETS, _BATCH = 2**18, 2**19, 32
 _PATIENCE = 2.0  # seconds before a progress bar appears
 
 
+def default_batch_size(height: int, width: int) -> int:
+    """Return how many images of a size to look at together: up to 32, fewer if they are larger than 90x90."""
+    return max(1, min(_BATCH, _PIXELS // (height * width)))
+
+
 class CompiledExplainer:
     """Explanation functions of one model, kept so that a repeated shape is never traced again.
 
@@ -46,7 +51,7 @@ class CompiledExplainer:
             What :meth:`Anatomy.explain` returns, for all images, as NumPy arrays.
         """
         pixels = images.shape[1] * images.shape[2]
-        size = batch_size or max(1, min(_BATCH, _PIXELS // pixels))
+        size = batch_size or default_batch_size(*images.shape[1:3])
         num_targets = classes.shape[1] if top_k is None else top_k
         group = _TARGETS // (pixels * min(size, len(images)))
         group = min(num_targets, group if group >= 4 else 1)

@@ -9,6 +9,7 @@ import numpy as np
 
 from keras_coda import visualization
 from keras_coda.compiled_explainer import compiled_explainer
+from keras_coda.files import new_file
 from keras_coda.validation import check_classes, check_images, check_int, to_numpy
 
 
@@ -139,14 +140,8 @@ class Explanation:
             fields["wrt"] = np.array(self.wrt)
         if self.class_names is not None:
             fields["class_names"] = np.array(self.class_names)
-        temporary = f"{os.fspath(path)}.part"
-        try:
-            with open(temporary, "wb") as file:
-                np.savez_compressed(file, **fields)
-            os.replace(temporary, path)
-        finally:
-            if os.path.exists(temporary):
-                os.remove(temporary)
+        with new_file(path) as temporary, temporary.open("wb") as file:
+            np.savez_compressed(file, **fields)
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> "Explanation":

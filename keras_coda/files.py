@@ -1,4 +1,4 @@
-"""Folders that appear whole or not at all."""
+"""Folders and files that appear whole or not at all."""
 
 import contextlib
 import os
@@ -37,6 +37,21 @@ def new_folder(path: str | os.PathLike) -> Iterator[Path]:
             with contextlib.suppress(OSError):  # no longer empty: somebody uses it by now
                 folder.rmdir()
         raise
+
+
+@contextlib.contextmanager
+def new_file(path: str | os.PathLike) -> Iterator[Path]:
+    """Give a temporary path to write to, and rename it to ``path`` once the block ends without an error.
+
+    A file of that name is replaced; after an error it is as it was, and nothing else remains.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{uuid.uuid4().hex}.part")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def _refuse_existing(path: Path) -> None:

@@ -18,6 +18,7 @@ import numpy as np
 
 from keras_coda import presets
 from keras_coda.data import Data
+from keras_coda.files import new_file
 from keras_coda.losses import OneVsAllCrossentropy
 from keras_coda.model import CoDANet
 from keras_coda.validation import check_finite, check_int
@@ -193,7 +194,8 @@ def train(
     if restart:
         _clear(out)
     out.mkdir(parents=True, exist_ok=True)
-    _write(out / ARGUMENTS, json.dumps(arguments, indent=2) + "\n")
+    with new_file(out / ARGUMENTS) as temporary:
+        temporary.write_text(json.dumps(arguments, indent=2) + "\n", encoding="utf-8")
     model.compile(optimizer=keras.optimizers.Adam(rates))
     done = _restore(model, out / BACKUPS)
     # In this order an epoch that was logged but not backed up will have two rows; none will lack one.
@@ -330,12 +332,6 @@ def _clear(out):
         shutil.rmtree(out / name, ignore_errors=True)
     for name in (LOG, ARGUMENTS):  # last what marks the folder as a training
         (out / name).unlink(missing_ok=True)
-
-
-def _write(path, text):
-    part = path.with_name(f".{path.name}.part")
-    part.write_text(text, encoding="utf-8")
-    os.replace(part, path)
 
 
 def _versions():

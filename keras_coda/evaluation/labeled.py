@@ -5,15 +5,8 @@ from collections.abc import Iterable, Iterator
 import keras
 import numpy as np
 
+from keras_coda.compiled_explainer import default_batch_size
 from keras_coda.validation import check_images, require, to_numpy
-
-# Images at a time: up to 32, fewer if they are larger than 90x90; as for explanations.
-_PIXELS, _BATCH = 2**18, 32
-
-
-def default_batch_size(height: int, width: int) -> int:
-    """Return how many images of a size to look at together."""
-    return max(1, min(_BATCH, _PIXELS // (height * width)))
 
 
 def num_classes_of(model: keras.Model) -> int:

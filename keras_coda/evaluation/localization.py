@@ -7,11 +7,11 @@ from collections.abc import Iterable
 import keras
 import numpy as np
 
+from keras_coda.compiled_explainer import default_batch_size
 from keras_coda.evaluation import grids, plots
 from keras_coda.evaluation.explainers import Explainer, attributions, name_of
 from keras_coda.evaluation.labeled import (
     check_dataset,
-    default_batch_size,
     labeled_batches,
     num_classes_of,
     with_progress,

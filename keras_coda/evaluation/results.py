@@ -4,10 +4,11 @@ import dataclasses
 import json
 import math
 import os
-import uuid
 from pathlib import Path
 
 import numpy as np
+
+from keras_coda.files import new_file
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -68,13 +69,8 @@ class Result:
         summary = {name: None if value != value else value for name, value in self.summary().items()}
         text = json.dumps({"metric": type(self).__name__, "summary": summary, **fields}, allow_nan=False)
         if path is not None:
-            path = Path(path)
-            part = path.with_name(f".{uuid.uuid4().hex}.part")
-            try:
-                part.write_text(text + "\n", encoding="utf-8")
-                os.replace(part, path)
-            finally:
-                part.unlink(missing_ok=True)
+            with new_file(path) as temporary:
+                temporary.write_text(text + "\n", encoding="utf-8")
         return text
 
     @classmethod
