@@ -27,7 +27,7 @@ class Data:
         name: "digits", the TFDS name or the name of the folder.
         train: `tf.data.Dataset` of `(images, labels)`: `(batch, H, W, C)`, pixels in [0, 255], and `(batch,)`, int32.
             In another order every epoch; the last batch may be smaller.
-        validation: the same, never augmented, always in the same order.
+        validation: the same, never augmented, always in the same order, classes mixed.
         class_names: label `i` means `class_names[i]`.
         image_shape: `(H, W, C)`.
         num_train, num_validation: numbers of images.
@@ -196,8 +196,12 @@ def _load_folder(folder, image_size, validation_split, verify, seed):
         if others:
             datasets = datasets, keras.utils.image_dataset_from_directory(*others, shuffle=False, **options)
     name = os.path.basename(os.path.abspath(folder))
-    sizes = (len(dataset.file_paths) for dataset in datasets)
-    return Data(name, *datasets, tuple(parts[directory]), (*image_size, 3), *sizes)
+    sizes = [len(dataset.file_paths) for dataset in datasets]
+    train, validation = datasets
+    if others:  # sorted by class, and whoever looks at the first images only would see one class
+        buffer = min(sizes[1], max(1, MEMORY // (image_size[0] * image_size[1] * 3 * 4)))
+        validation = validation.shuffle(buffer, seed=seed, reshuffle_each_iteration=False)
+    return Data(name, train, validation, tuple(parts[directory]), (*image_size, 3), *sizes)
 
 
 def _load_tfds(name, image_size, validation_split, seed, data_dir):
