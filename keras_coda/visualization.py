@@ -6,12 +6,12 @@ and they show themselves as the last expression of a notebook cell.
 
 import functools
 import io
-import os
 import pathlib
-import uuid
 import warnings
 
 import numpy as np
+
+from keras_coda.files import new_file
 
 COLORS = "RdBu_r"  # blue: against the class; near white: nothing; red: for the class
 TINT = "#c9dcef"  # behind gray renderings, whose white would not be seen on white
@@ -192,16 +192,12 @@ def save_picture(picture, path, *, dpi=200, upscale=1):
         raise ValueError(f"`path` must end in '.png'. Received: path={str(path)!r}")
     if upscale < 1 or upscale % 1:
         raise ValueError(f"`upscale` must be a positive integer. Received: {upscale=}")
-    part = path.with_name(f".{uuid.uuid4().hex}.part")
-    try:
+    with new_file(path) as part:
         if hasattr(picture, "savefig"):
             picture.savefig(part, format="png", dpi=dpi * upscale)
         else:
             pixels = _bytes(picture).repeat(upscale, axis=0).repeat(upscale, axis=1)
             imsave(part, pixels, format="png", dpi=dpi, origin="upper")
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _limit(values, percentile):
