@@ -5,11 +5,12 @@ import os
 from collections.abc import Iterator, Sequence
 
 import keras
+import numpy as np
 
 from keras_coda import explanations, presets, saved_model
 from keras_coda.layers import AddInverse, DAUConv2D, GlobalSumPooling2D, LogitScaling
 from keras_coda.losses import OneVsAllCrossentropy
-from keras_coda.validation import check_fit_data, check_int, check_pair
+from keras_coda.validation import check_fit_data, check_int, check_pair, require
 
 LOGIT_BIAS = math.log(0.1 / 0.9)  # CVPR 2021, section 3.2: every class starts at a probability of 0.1
 
@@ -233,14 +234,29 @@ class CoDANet(keras.Model):
             model.training_figures = contents.get("training_figures", {})
         return model
 
-    def save_to_preset(self, folder: str | os.PathLike) -> None:
+    def save_to_preset(self, folder: str | os.PathLike, *, weights_dtype: str = "float32") -> None:
         """Write configuration, class names, pixel convention, ``training_figures`` and weights to a new folder.
+
+        Args:
+            folder: it must not exist.
+            weights_dtype: ``"float16"`` halves the file; each weight is rounded to 11 significant bits.
 
         Raises:
             FileExistsError: if ``folder`` exists.
+            ValueError: for another ``weights_dtype``, or weights too large for it.
         """
+        require(
+            weights_dtype in ("float32", "float16"), "`weights_dtype` must be float32 or float16", dtype=weights_dtype
+        )
         config = {key: value for key, value in self.get_config().items() if key not in ("dtype", "trainable")}
-        save_weights = self._without_optimizer().save_weights
+        model = self
+        if weights_dtype == "float16":
+            largest = max(float(np.abs(weights).max()) for weights in self.get_weights())
+            fix = 'Use weights_dtype="float32"'
+            require(largest < 65504, "Weights must be finite, and below 65504 for float16", fix, largest=largest)
+            model = type(self)(**config, dtype="float16")
+            model.set_weights(self.get_weights())
+        save_weights = model._without_optimizer().save_weights
         presets.write(folder, config, save_weights, training_figures=dict(self.training_figures))
 
     def _without_optimizer(self) -> keras.Model:

@@ -88,3 +88,27 @@ def test_facts_that_json_cannot_keep_leave_nothing_behind(tmp_path):
     with pytest.raises(TypeError, match="not JSON serializable"):
         model.save_to_preset(tmp_path / "net")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_float16_weights_halve_the_file_and_hardly_change_the_logits(tmp_path):
+    model = small(filters=(16, 32, 3), ranks=16)
+    sizes = {}
+    for dtype in ("float32", "float16"):
+        model.save_to_preset(tmp_path / dtype, weights_dtype=dtype)
+        sizes[dtype] = (tmp_path / dtype / "model.weights.h5").stat().st_size
+    assert sizes["float16"] < 0.7 * sizes["float32"]
+    loaded = CoDANet.from_preset(tmp_path / "float16")
+    assert {weights.dtype for weights in loaded.weights} == {"float32"}
+    contributions = model.explain(pixels()).contributions
+    error = np.abs(loaded.explain(pixels()).contributions - contributions).max()
+    assert 0 < error < 0.01 * np.abs(contributions).max()
+
+
+def test_weights_too_large_for_float16_are_refused_and_nothing_is_written(tmp_path):
+    model = small()
+    model.set_weights([weights * 1e6 for weights in model.get_weights()])
+    with pytest.raises(ValueError, match="below 65504 for float16"):
+        model.save_to_preset(tmp_path / "net", weights_dtype="float16")
+    with pytest.raises(ValueError, match="must be float32 or float16"):
+        model.save_to_preset(tmp_path / "net", weights_dtype="int8")
+    assert not any(tmp_path.iterdir())
