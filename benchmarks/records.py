@@ -10,21 +10,27 @@ from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
+from keras_coda.files import new_file
+
 RESULTS = Path(__file__).parent / "results"
 
 
-def record(part: str, run: Callable[[bool], dict], *, quick: bool) -> None:
-    """Run a part and write ``results/<part>.json``.
+def record(
+    part: str, run: Callable[[bool], dict], *, quick: bool, program: str = "benchmarks", folder: Path = RESULTS
+) -> None:
+    """Run a part and write ``<folder>/<part>.json``, whole or not at all.
 
     Args:
         part: its name.
         run: called with ``quick``; returns what JSON can hold.
         quick: whether only few repetitions are wanted.
+        program: the module that is run, for the record.
+        folder: where results are kept.
     """
     start, load = time.monotonic(), os.getloadavg()[0]
     print(f"== {part}", flush=True)
     contents = {
-        "command": " ".join(["python -m benchmarks", *sys.argv[1:]]),
+        "command": " ".join([f"python -m {program}", *sys.argv[1:]]),
         "quick": quick,
         "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
         **machine(),
@@ -32,15 +38,15 @@ def record(part: str, run: Callable[[bool], dict], *, quick: bool) -> None:
         "results": run(quick),
     }
     contents["seconds"] = round(time.monotonic() - start)
-    RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f"{part}.json"
-    path.write_text(json.dumps(contents, indent=1) + "\n", encoding="utf-8")
+    folder.mkdir(parents=True, exist_ok=True)
+    with new_file(folder / f"{part}.json") as path:
+        path.write_text(json.dumps(contents, indent=1) + "\n", encoding="utf-8")
     print(f"== {part}: {contents['seconds']} s", flush=True)
 
 
-def read(part: str) -> dict | None:
+def read(part: str, folder: Path = RESULTS) -> dict | None:
     """What :func:`record` wrote, or None."""
-    path = RESULTS / f"{part}.json"
+    path = folder / f"{part}.json"
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
 
 

@@ -39,7 +39,8 @@ def write() -> None:
     text, contents = _INTRODUCTION, {}
     for part in ("table", "growth", "startup", "streaming", "hlo", "precision"):
         contents[part] = records.read(part)
-    text += _machines({part: each for part, each in contents.items() if each})
+    text += machines({part: each for part, each in contents.items() if each})
+    text += "Two cores shared with others slow everything down at times; that is why times are taken in turn.\n\n"
     if contents["table"]:
         text += targets.targets({part: each and each["results"] for part, each in contents.items()})
     text += _METHOD
@@ -51,7 +52,8 @@ def write() -> None:
     print(f"wrote benchmarks/{path.name}; picture: results/{growth.PICTURE}")
 
 
-def _machines(contents: dict) -> str:
+def machines(contents: dict) -> str:
+    """Machines, commands and dates of records, as Markdown."""
     rows = []
     for part, each in contents.items():
         seconds = f"{each['seconds']} s"
@@ -59,13 +61,11 @@ def _machines(contents: dict) -> str:
             (part, f"`{each['command']}`", each["date"], seconds, each["load_before"], "quick" if each["quick"] else "")
         )
     text = "## Machine and runs\n\n"
-    machines = {
+    found = {
         f"{each['cores']} cores, {each['cpu']} ({', '.join(each['extensions']) or 'no vector extensions known'}); "
         f"Python {each['python']}, " + ", ".join(f"{name} {number}" for name, number in each["versions"].items())
         for each in contents.values()
     }
-    text += "\n".join(f"- {machine}" for machine in sorted(machines)) + "\n\n"
+    text += "\n".join(f"- {machine}" for machine in sorted(found)) + "\n\n"
     text += sections.markdown(("part", "command", "date", "took", "load before", ""), rows)
-    return (
-        text + "\nTwo cores shared with others slow everything down at times; that is why times are taken in turn.\n\n"
-    )
+    return text + "\n"

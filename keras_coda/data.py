@@ -5,16 +5,18 @@ Pixels are in [0, 255] everywhere, as `CoDANet` takes them: uint8 as they are st
 
 import contextlib
 import dataclasses
-import difflib
+import math
 import os
 import sys
 
 import keras
 import numpy as np
 
-from keras_coda.image_folders import VALIDATION_NAMES, find_parts, verify_images
-from keras_coda.validation import check_int, require
+from keras_coda.image_folders import find_parts, verify_images
+from keras_coda.tfds_images import load_tfds
+from keras_coda.validation import check_finite, check_int, require
 
+AUGMENTATIONS = ("none", "flip_crop", "rand_augment")
 CHARACTERS = ("digits", "mnist", "mnist_corrupted", "emnist", "kmnist", "omniglot", "svhn_cropped")  # never flipped
 MEMORY = 2**29  # bytes: smaller data sets are cached; also the bound of a shuffle buffer
 
@@ -31,6 +33,8 @@ class Data:
         class_names: label `i` means `class_names[i]`.
         image_shape: `(H, W, C)`.
         num_train, num_validation: numbers of images.
+        batch_size: images per batch, and ...
+        augmentation: ... how training images are augmented, where `load` made the data; None elsewhere.
     """
 
     name: str
@@ -40,6 +44,8 @@ class Data:
     image_shape: tuple[int, int, int]
     num_train: int
     num_validation: int
+    batch_size: int | None = None
+    augmentation: str | None = None
 
     @property
     def num_classes(self) -> int:
@@ -54,6 +60,7 @@ def load(
     image_size=None,
     validation_split: float = 0.2,
     augment=None,
+    resize_ratio: float = 1.0,
     verify: bool = True,
     seed: int = 0,
     data_dir=None,
@@ -75,9 +82,13 @@ def load(
         batch_size: images per batch.
         image_size: int or `(H, W)`, in pixels; None keeps the size of the images (for a folder: of its first image).
         validation_split: share of the images for validation, in (0, 1), if the source does not come in two parts.
-        augment: whether to augment the training images with `augmentation`; None means yes, except for "digits". Known
-            sets of characters (MNIST, SVHN...) are never flipped. Or your own Keras layer or model, which is called on
-            one image at a time, `(1, H, W, C)`, with `training=True`.
+        augment: how to augment the training images: "flip_crop" (or True) with flips and crops, "rand_augment" with
+            Keras' RandAugment too, "none" (or False) not at all; see `augmentation`. None: "flip_crop", but "none" for
+            "digits". Known sets of characters (MNIST, SVHN...) are never flipped. Or your own Keras layer or model,
+            which is called on one image at a time, `(1, H, W, C)`, with `training=True`.
+        resize_ratio: images are scaled to this multiple of their final size, at least 1, and cut to it: training images
+            at random if they are augmented, others about the center. 1 cuts augmented images out of their zero-padded
+            selves. The papers' networks for ImageNet are trained on 240 of 256 pixels.
         verify: whether to decode all images of a folder first and name the damaged ones. False for huge trusted ones.
         seed: int; with the seed of `keras.utils.set_random_seed`, if set, it determines the batches of every epoch.
         data_dir: where TFDS keeps its data; None for its default.
@@ -106,38 +117,58 @@ def load(
     is_share = isinstance(validation_split, float) and 0 < validation_split < 1
     rule = "`validation_split` must be a float between 0 and 1, both excluded"
     require(is_share, rule, "Use 0.2 for a fifth of the images", validation_split=validation_split)
-    is_known = isinstance(augment, (bool, type(None), keras.Layer))
-    require(is_known, "`augment` must be None, a boolean or a Keras layer or model", augment=augment)
+    is_layer = isinstance(augment, keras.Layer)
+    is_known = is_layer or augment is None or isinstance(augment, bool) or augment in AUGMENTATIONS
+    rule = f"`augment` must be one of {AUGMENTATIONS}, None, a boolean or a Keras layer or model"
+    require(is_known, rule, augment=augment)
+    rule = "`resize_ratio` must be at least 1, and exactly that with a layer of your own"
+    ratio = check_finite("resize_ratio", resize_ratio)
+    require(ratio >= 1 and not (is_layer and ratio > 1), rule, "Let the layer crop", resize_ratio=resize_ratio)
     is_digits = source == "digits"  # and not a path of that name
     source = os.path.expanduser(os.fspath(source))
 
     if is_digits:
         data = _load_digits(validation_split, seed)
     elif os.path.isdir(source):
-        data = _load_folder(source, image_size, validation_split, verify, seed)
+        scaled = image_size and _scale(image_size, ratio)
+        data = _load_folder(source, scaled, validation_split, verify, seed)
     else:
-        data = _load_tfds(source, image_size, validation_split, seed, data_dir)
+        loaded = load_tfds(source, image_size, validation_split, seed, data_dir)
+        data = Data(source, *loaded[0], *loaded[1:3], *loaded[3])
     if augment is None:
         augment = not is_digits
-    return _pipeline(data, image_size, batch_size, augment, seed, cache=not is_digits)
+    return _pipeline(data, image_size, batch_size, augment, seed, cache=not is_digits, resize_ratio=ratio)
 
 
-def augmentation(image_shape, *, flip: bool = True, padding: int = 4, seed: int | None = None) -> keras.Sequential:
-    """Random horizontal flips, and crops out of the zero-padded image, as Keras layers.
+def augmentation(
+    image_shape,
+    *,
+    flip: bool = True,
+    padding: int = 4,
+    crop_from=None,
+    rand_augment: bool = False,
+    seed: int | None = None,
+) -> keras.Sequential:
+    """Random horizontal flips, crops out of the zero-padded or a larger image, and RandAugment, as Keras layers.
 
     Call it on one image at a time, as `load` does: Keras' `RandomCrop` moves a whole batch by one offset.
 
     Args:
-        image_shape: `(H, W, C)`, which is kept.
+        image_shape: `(H, W, C)` of the result.
         flip: whether to flip one image in two, left to right.
         padding: pixels of zeros added on each side before the crop, that is, the largest shift. 0 for no crop.
+        crop_from: `(height, width)` of larger images to crop, instead of padding; None for images of `image_shape`.
+        rand_augment: whether to apply two random operations of Keras' `RandAugment` after that, of strength 1/3: the
+            10 of 30 of other implementations, but by Keras' own scale, on which rotations are stronger. It needs
+            Keras 3.11: before, in `tf.data`, it chose its operations once for all images.
         seed: int, or None for a random one.
 
     Returns:
-        A model from `(1, H, W, C)`, any real dtype, to the same shape in float32; random with `training=True`.
+        A model from `(1, H, W, C)`, any real dtype, to `(1, *image_shape)` in float32; random with `training=True`.
 
     Raises:
-        ValueError: if `image_shape` or `padding` is out of range.
+        ValueError: if an argument is out of range.
+        ImportError: if Keras is too old for `rand_augment`.
 
     Example:
         ```python
@@ -149,13 +180,23 @@ def augmentation(image_shape, *, flip: bool = True, padding: int = 4, seed: int 
     require(is_shape, "`image_shape` must be (height, width, channels)", image_shape=image_shape)
     image_shape = tuple(check_int("image_shape", side) for side in image_shape)
     options = {"dtype": "float32", "data_format": "channels_last"}  # a mixed precision policy would round the pixels
-    layers = [keras.layers.RandomFlip("horizontal", seed=seed, **options)] if flip else []
-    if check_int("padding", padding, minimum=0):
-        crop_seed = None if seed is None else seed + 1  # with the flip's own seed the two would be correlated
+    seeds = [None if seed is None else seed + i for i in range(3)]  # with one seed they would be correlated
+    layers = [keras.layers.RandomFlip("horizontal", seed=seeds[0], **options)] if flip else []
+    if check_int("padding", padding, minimum=0) and not crop_from:
         layers.append(keras.layers.ZeroPadding2D(padding, **options))
-        layers.append(keras.layers.RandomCrop(*image_shape[:2], seed=crop_seed, **options))
+    if padding or crop_from:
+        layers.append(keras.layers.RandomCrop(*image_shape[:2], seed=seeds[1], **options))
+    if rand_augment:
+        require(image_shape[2] == 3, "RandAugment needs images with 3 channels", image_shape=image_shape)
+        if tuple(map(int, keras.__version__.split(".")[:2])) < (3, 11):
+            raise ImportError(
+                f"RandAugment needs Keras 3.11 or later. Received: Keras {keras.__version__}. Upgrade it, or use "
+                'augment="flip_crop".'
+            )
+        layers.append(keras.layers.RandAugment((0, 255), num_ops=2, factor=1 / 3, seed=seeds[2], **options))
     layers = layers or [keras.layers.Identity(dtype="float32")]
-    return keras.Sequential([keras.Input(image_shape), *layers], name="augmentation")
+    source = (*(crop_from or image_shape[:2]), image_shape[2])
+    return keras.Sequential([keras.Input(source), *layers], name="augmentation")
 
 
 # === Sources: each becomes a `Data` of single images ===
@@ -204,83 +245,48 @@ def _load_folder(folder, image_size, validation_split, verify, seed):
     return Data(name, train, validation, tuple(parts[directory]), (*image_size, 3), *sizes)
 
 
-def _load_tfds(name, image_size, validation_split, seed, data_dir):
-    builder = _find_builder(name, data_dir)
-    import tensorflow_datasets as tfds
-
-    features = dict(getattr(builder.info.features, "items", dict)())
-    image, label = (features.get(key) for key in (builder.info.supervised_keys or (None, None))[:2])
-    is_labelled = isinstance(image, tfds.features.Image) and isinstance(label, tfds.features.ClassLabel)
-    rule = "The data set must consist of 8-bit images with one class label each"
-    require(is_labelled and image.np_dtype == np.uint8, rule, source=name, inputs=image, targets=label)
-    rule = "The images of this data set differ in size, so they must be given one"
-    require(image_size or None not in image.shape, rule, "Use image_size=224, say", source=name, image_size=None)
-    try:
-        with contextlib.redirect_stdout(sys.stderr):
-            builder.download_and_prepare()
-    except Exception as error:
-        raise RuntimeError(
-            f"TFDS could not download or prepare its data. Received: source={name!r}, data_dir={data_dir!r}. Check the "
-            'network, or prepare the data elsewhere and pass `data_dir`; "digits" needs neither. '
-            f"The cause is {type(error).__name__}: {error}"
-        ) from error
-    splits = builder.info.splits
-    require("train" in splits, "The data set must have a split 'train'", source=name, splits=list(splits))
-    names = "train", next((split for split in VALIDATION_NAMES if split in splits), None)
-    if names[1] is None:
-        held_out = max(1, int(validation_split * splits["train"].num_examples))
-        names = f"train[:-{held_out}]", f"train[-{held_out}:]"
-    options = {"as_supervised": True, "read_config": tfds.ReadConfig(shuffle_seed=seed, try_autocache=False)}
-    train = builder.as_dataset(split=names[0], shuffle_files=True, **options)
-    validation = builder.as_dataset(split=names[1], **options)
-    class_names = tuple(map(str, label.names or range(label.num_classes)))
-    return Data(name, train, validation, class_names, image.shape, *(splits[split].num_examples for split in names))
-
-
-def _find_builder(name, data_dir):
-    known = []
-    try:
-        import tensorflow_datasets as tfds
-
-        known = tfds.list_builders(with_community_datasets=False)
-        return tfds.builder(name, data_dir=data_dir)
-    except Exception as error:
-        matches = " or ".join(map(repr, difflib.get_close_matches(name, ["digits", *known])))
-        cause = str(error).partition("\n")[0]
-        raise ValueError(
-            '`source` must be "digits", an existing folder or a TFDS name (`pip install tensorflow-datasets`). '
-            f"Received: source={name!r}.{f' Did you mean {matches}?' * bool(matches)} TFDS says: {cause}"
-        ) from error
-
-
 # === Pipeline ===
 
 
-def _pipeline(data, image_size, batch_size, augment, seed, cache):
+def _scale(size, ratio):
+    return tuple(round(ratio * side) for side in size)
+
+
+def _pipeline(data, image_size, batch_size, augment, seed, cache, resize_ratio=1.0):
     """Resize, cache what is small, shuffle and augment the training images, batch."""
     import tensorflow as tf
 
     height, width, channels = shape = (*(image_size or data.image_shape[:2]), data.image_shape[2])
+    scaled = (*_scale((height, width), resize_ratio), channels)
+    top, left = (scaled[0] - height) // 2, (scaled[1] - width) // 2
     options = {"crop_to_aspect_ratio": True, "data_format": "channels_last", "dtype": "float32"}
-    resizing = keras.layers.Resizing(height, width, **options) if shape != tuple(data.image_shape) else None
+    resizing = keras.layers.Resizing(*scaled[:2], **options) if scaled != tuple(data.image_shape) else None
 
     def prepare(image, label):
         # Keras' layer gives back the dtype of integers: rounded pixels.
         image = resizing(tf.cast(image, "float32")) if resizing else image
-        return tf.ensure_shape(image, shape), tf.cast(label, "int32")
+        return tf.ensure_shape(image, scaled), tf.cast(label, "int32")
+
+    def cut(image, label):
+        return image[top : top + height, left : left + width], label
 
     train, validation = (part.map(prepare, tf.data.AUTOTUNE) for part in (data.train, data.validation))
-    image_bytes = height * width * channels * train.element_spec[0].dtype.size
+    image_bytes = math.prod(scaled) * train.element_spec[0].dtype.size
     if cache and image_bytes * (data.num_train + data.num_validation) <= MEMORY:
         train, validation = train.cache(), validation.cache()
     train = train.shuffle(min(data.num_train, max(1, MEMORY // image_bytes)), seed=seed)
-    if augment is True:
+    if isinstance(augment, bool):
+        augment = "flip_crop" if augment else "none"
+    name = augment.name if isinstance(augment, keras.Layer) else augment
+    if augment in ("flip_crop", "rand_augment"):
         flip = data.name.split("/")[0].split(":")[0] not in CHARACTERS
-        augment = augmentation(shape, flip=flip, padding=min(4, max(1, min(height, width) // 8)), seed=seed)
-    if augment is not False:
-        train = _augment(train, augment, seed)
-    train, validation = (part.batch(batch_size).prefetch(tf.data.AUTOTUNE) for part in (train, validation))
-    return dataclasses.replace(data, train=train, validation=validation, image_shape=shape)
+        options = {"flip": flip, "padding": min(4, max(1, min(height, width) // 8)), "seed": seed}
+        options["crop_from"] = scaled[:2] if scaled != shape else None
+        augment = augmentation(shape, rand_augment=name == "rand_augment", **options)
+    train = train.map(cut) if augment == "none" else _augment(train, augment, seed)
+    train, validation = (part.batch(batch_size).prefetch(tf.data.AUTOTUNE) for part in (train, validation.map(cut)))
+    facts = {"batch_size": batch_size, "augmentation": name, "image_shape": shape}
+    return dataclasses.replace(data, train=train, validation=validation, **facts)
 
 
 def _augment(images, layer, seed):

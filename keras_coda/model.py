@@ -8,8 +8,10 @@ import keras
 import numpy as np
 
 from keras_coda import explanations, presets, saved_model
+from keras_coda.compiled_explainer import compiled_explainer
 from keras_coda.layers import AddInverse, DAUConv2D, GlobalSumPooling2D, LogitScaling
 from keras_coda.losses import OneVsAllCrossentropy
+from keras_coda.regularization import check_regularization, logits_and_linear_map
 from keras_coda.validation import check_fit_data, check_int, check_pair, require
 
 LOGIT_BIAS = math.log(0.1 / 0.9)  # CVPR 2021, section 3.2: every class starts at a probability of 0.1
@@ -127,7 +129,16 @@ class CoDANet(keras.Model):
         self.training_figures = {}
         self.compile()
 
-    def compile(self, optimizer="auto", loss="auto", metrics="auto", *, jit_compile="auto", **kwargs):
+    def compile(
+        self,
+        optimizer="auto",
+        loss="auto",
+        metrics="auto",
+        *,
+        linear_map_regularization: float = 0.0,
+        jit_compile="auto",
+        **kwargs,
+    ):
         """Configure training; called on construction with the defaults.
 
         Args:
@@ -135,6 +146,9 @@ class CoDANet(keras.Model):
             loss: Keras loss or name; ``"auto"``: :class:`~keras_coda.losses.OneVsAllCrossentropy`, which takes int
                 and one-hot labels.
             metrics: list of Keras metrics; ``"auto"``: accuracy, for int and one-hot labels.
+            linear_map_regularization: float >= 0, the weight λ of ``mean |W_{0→L}|`` in the training loss, which
+                keeps linear maps small; see :mod:`keras_coda.regularization`, also for its cost. Logs then have
+                ``linear_map``, the mean itself; validation leaves it out of its loss.
             jit_compile: whether to run through XLA; ``"auto"``: on TensorFlow only with a GPU (on CPUs plain graphs are
                 as fast and leaner).
             **kwargs: see ``keras.Model.compile``.
@@ -149,12 +163,38 @@ class CoDANet(keras.Model):
             import tensorflow as tf
 
             jit_compile = bool(tf.config.list_physical_devices("GPU"))
+        self.linear_map_regularization = check_regularization(linear_map_regularization)
+        self._is_regularized = False
+        if self.linear_map_regularization and not hasattr(self, "_linear_map_tracker"):
+            self._linear_map_tracker = keras.metrics.Mean(name="linear_map")
+            self._other_classes = keras.random.SeedGenerator()
         super().compile(optimizer=optimizer, loss=loss, metrics=metrics, jit_compile=jit_compile, **kwargs)
+
+    def get_compile_config(self):
+        """Return the arguments of :meth:`compile`, serialized."""
+        return {**super().get_compile_config(), "linear_map_regularization": self.linear_map_regularization}
 
     def compile_from_config(self, config):
         """Compile as a saved model was; Keras leaves this to classes with a ``compile`` of their own."""
         self.compile(**keras.saving.deserialize_keras_object(config))
         self.optimizer.build(self.trainable_variables)
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        """Return the loss; in training with the regularization of the linear map that :meth:`compile` was asked for."""
+        self._is_regularized = bool(training and self.linear_map_regularization)
+        if not self._is_regularized:
+            return super().compute_loss(x, y, y_pred, sample_weight, training)
+        anatomy = compiled_explainer(self).anatomy
+        # The logits of the pass that gives the maps: to differentiate the first one, too, would take longer.
+        logits, linear_map = logits_and_linear_map(anatomy, x, y, self._other_classes)
+        self._linear_map_tracker.update_state(linear_map)
+        penalty = self._aggregate_additional_loss(self.linear_map_regularization * linear_map)
+        return super().compute_loss(x, y, logits, sample_weight, training) + penalty
+
+    def get_metrics_result(self):
+        """Return the values of all metrics; ``linear_map`` only where it was measured, in training."""
+        results = super().get_metrics_result()
+        return results if self._is_regularized else {k: v for k, v in results.items() if k != "linear_map"}
 
     def fit(self, x=None, y=None, **kwargs):
         """Train; see ``keras.Model.fit``. Warns where pixels do not look like values in [0, 255]."""

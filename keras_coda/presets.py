@@ -71,6 +71,12 @@ def names() -> tuple[str, ...]:
     return tuple(_ARCHITECTURES)
 
 
+def is_name(name_or_folder: str | os.PathLike) -> bool:
+    """Whether a preset is given by its name, and no folder of that name hides it."""
+    is_folder = (Path(name_or_folder).expanduser() / CONFIG_FILE).is_file()
+    return str(name_or_folder) in _ARCHITECTURES and not is_folder
+
+
 def description(name: str) -> str:
     """One sentence about a preset."""
     return _ARCHITECTURES[_known(name)]["description"]

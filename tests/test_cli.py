@@ -258,7 +258,7 @@ def test_an_unreadable_image_is_named_and_nothing_is_written(damage, model_folde
 @pytest.mark.parametrize(
     ("options", "message"),
     [(["--classes", "drak"], "'drak'. Did you mean 'dark'?"), (["--classes", "2"], r"in [0, 1]"),
-     (["--top-k", "3"], "top_k"), (["--wrt", "conv"], "dau_1"), (["--model", "coda_digits"], "weights")],
+     (["--top-k", "3"], "top_k"), (["--wrt", "conv"], "dau_1"), (["--model", "coda_s_cifar10"], "weights")],
 )  # fmt: skip
 def test_explain_refuses(options, message, model_folder, tmp_path, capsys):
     image = write_image(tmp_path / "image.png")

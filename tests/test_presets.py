@@ -4,7 +4,7 @@ import re
 import numpy as np
 import pytest
 
-from keras_coda import CoDANet, presets
+from keras_coda import CoDANet, data, presets
 from tests.test_model import pixels, small
 
 
@@ -112,3 +112,12 @@ def test_weights_too_large_for_float16_are_refused_and_nothing_is_written(tmp_pa
     with pytest.raises(ValueError, match="must be float32 or float16"):
         model.save_to_preset(tmp_path / "net", weights_dtype="int8")
     assert not any(tmp_path.iterdir())
+
+
+def test_the_shipped_digits_network_works_offline():
+    model, digits = CoDANet.from_preset("coda_digits"), data.load("digits")
+    assert model.class_names == digits.class_names
+    assert model.evaluate(digits.validation, verbose=0)[1] > 0.99  # not among the images it was trained on
+    assert model.training_figures["validation_accuracy"] > 0.99
+    images, _ = next(iter(digits.validation))
+    assert model.explain(images).residual.max() < 1e-4

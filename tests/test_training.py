@@ -5,8 +5,10 @@ import keras
 import numpy as np
 import pytest
 
-from keras_coda import CoDANet, training
+import keras_coda
+from keras_coda import CoDANet, recipes, training, training_folder
 from keras_coda.data import Data
+from keras_coda.recipes import Recipe
 
 
 def make_data(num_train=16, num_validation=8, channels=1, num_classes=2, batch_size=8):
@@ -37,7 +39,7 @@ def read_log(out):
 @pytest.fixture
 def interrupt(monkeypatch):
     """Make the training stop, as Ctrl-C does, once an epoch is backed up."""
-    original = training._Backup.on_epoch_end
+    original = training_folder.Backup.on_epoch_end
 
     def arm(after):
         def on_epoch_end(self, epoch, logs=None):
@@ -45,50 +47,32 @@ def interrupt(monkeypatch):
             if epoch + 1 == after:
                 raise KeyboardInterrupt
 
-        monkeypatch.setattr(training._Backup, "on_epoch_end", on_epoch_end)
-        return lambda: monkeypatch.setattr(training._Backup, "on_epoch_end", original)
+        monkeypatch.setattr(training_folder.Backup, "on_epoch_end", on_epoch_end)
+        return lambda: monkeypatch.setattr(training_folder.Backup, "on_epoch_end", original)
 
     return arm
 
 
-@pytest.mark.parametrize(("steps", "warmup"), [(100, 10), (10, 0), (7, 6)])
-def test_schedule_rises_to_its_peak_and_falls_to_zero(steps, warmup):
-    rates = training.schedule(0.02, steps, warmup)
-    values = [float(rates(step)) for step in range(steps + 1)]
-    assert max(values) == pytest.approx(0.02)
-    assert values[warmup] == pytest.approx(0.02)
-    assert values[-1] == pytest.approx(0, abs=1e-8)
-    assert min(values[:-1]) > 0
-    assert np.all(np.diff(values[: warmup + 1]) > 0)
-    assert np.all(np.diff(values[warmup:]) < 0)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [((0, 10), "learning_rate"), ((np.nan, 10), "learning_rate"), ((0.1, 0), "steps"), ((0.1, 5, 5), "warmup_steps")],
-)
-def test_schedule_refuses(arguments, message):
-    with pytest.raises(ValueError, match=message):
-        training.schedule(*arguments)
-
-
-def test_resumed_training_has_the_epochs_and_rates_of_an_uninterrupted_one(tmp_path, interrupt):
+@pytest.mark.parametrize("changes", [{}, {"ema": 0.7, "linear_map_regularization": 0.5}], ids=["plain", "all"])
+def test_resumed_training_has_the_epochs_and_rates_of_an_uninterrupted_one(changes, tmp_path, interrupt):
     data = make_data()
     whole, parts = make_model(), make_model()
-    training.train(whole, data, tmp_path / "whole", epochs=5, verbose=0)
+    options = {"epochs": 5, "verbose": 0, **changes}
+    training.train(whole, data, tmp_path / "whole", **options)
     disarm = interrupt(after=2)
     with pytest.raises(KeyboardInterrupt):
-        training.train(parts, data, tmp_path / "parts", epochs=5, verbose=0)
+        training.train(parts, data, tmp_path / "parts", **options)
     assert training.epochs_done(tmp_path / "parts") == 2
     assert not (tmp_path / "parts" / training.MODEL).exists()
     disarm()
     resumed = make_model()
-    training.train(resumed, data, tmp_path / "parts", epochs=5, verbose=0)
+    training.train(resumed, data, tmp_path / "parts", **options)
 
     logs = read_log(tmp_path / "whole"), read_log(tmp_path / "parts")
-    for key in ("epoch", "learning_rate", "loss", "val_accuracy"):
+    assert ("linear_map" in logs[0][0]) == ("linear_map_regularization" in changes)
+    for key in logs[0][0].keys() - {"seconds"}:
         assert [row[key] for row in logs[0]] == [row[key] for row in logs[1]]
-    # These data are not shuffled, so even the weights must agree.
+    # These data are not shuffled, and there is but one other class: even the weights must agree.
     for a, b in zip(whole.get_weights(), resumed.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
     assert sorted(path.name for path in (tmp_path / "parts").iterdir()) == ["log.csv", "model", "training.json"]
@@ -102,7 +86,8 @@ def test_finished_training_is_loaded_and_described(tmp_path):
     assert figures["num_train"] == 16
     assert figures["data"] == "stripes"
     assert figures["versions"]["keras"] == keras.__version__
-    assert figures["seconds_per_epoch"] > 0
+    assert 0 < figures["seconds_per_epoch"] < figures["seconds"]
+    assert Recipe(**figures["recipe"]) == Recipe(epochs=2)
 
     other = make_model(class_names=data.class_names)
     assert training.train(other, data, tmp_path / "run", epochs=2, verbose=0) == json.loads(json.dumps(figures))
@@ -134,12 +119,14 @@ def test_data_that_do_not_fit_leave_nothing_behind(tmp_path):
         training.train(make_model(), make_data(channels=3), tmp_path / "run")
     with pytest.raises(ValueError, match="warmup"):
         training.train(make_model(), make_data(), tmp_path / "run", warmup=1)
+    with pytest.raises(TypeError, match="epoch"):
+        training.train(make_model(), make_data(), tmp_path / "run", epoch=1)
     assert not list(tmp_path.iterdir())
 
 
 def test_diverging_training_is_an_error_and_keeps_the_last_good_backup(tmp_path, monkeypatch):
     data, model = make_data(), make_model()
-    monkeypatch.setattr(training, "schedule", lambda *_: float("nan"))
+    monkeypatch.setattr(recipes, "cosine_schedule", lambda *_: float("nan"))
     with pytest.raises(RuntimeError, match="stopped being finite"):
         training.train(model, data, tmp_path / "run", epochs=2, verbose=0)
     assert training.epochs_done(tmp_path / "run") == 0
@@ -151,7 +138,7 @@ def test_a_damaged_backup_is_named(tmp_path, interrupt):
     with pytest.raises(KeyboardInterrupt):
         training.train(make_model(), make_data(), tmp_path, epochs=3, verbose=0)
     disarm()
-    backup = tmp_path / training.BACKUPS / "epoch-000001.weights.h5"
+    (backup,) = (tmp_path / training.BACKUPS / "epoch-000001").iterdir()
     backup.write_bytes(backup.read_bytes()[:500])
     with pytest.raises(ValueError, match=r"backup must fit.*epoch-000001"):
         training.train(make_model(), make_data(), tmp_path, epochs=3, verbose=0)
@@ -168,6 +155,8 @@ def test_network_takes_classes_channels_and_size_from_the_data(tmp_path):
     np.testing.assert_array_equal(again.get_weights()[0], model.get_weights()[0])
     other, notes = training.network(tmp_path / "preset", make_data(channels=1))
     assert "random" in notes[-1]
+    fresh, _ = training.network(tmp_path / "preset", make_data(channels=3), pretrained=False)
+    assert np.abs(fresh.get_weights()[0] - model.get_weights()[0]).max() > 0
     assert other.input.shape[-1] == 1
 
 
@@ -182,3 +171,67 @@ def test_evaluate_agrees_with_keras():
     assert figures["images_per_second"] > 0
     with pytest.raises(ValueError, match="no images"):
         training.evaluate(model, data.validation.take(0), verbose=False)
+
+
+def test_a_training_with_averaged_weights_validates_and_keeps_the_averages(tmp_path):
+    data, model = make_data(), make_model()
+    seen = []
+
+    class Weights(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            seen.append(self.model.get_weights()[0])
+
+    figures = training.train(model, data, tmp_path / "run", callbacks=[Weights()], epochs=3, ema=0.8, verbose=0)
+    average = seen[0]
+    for weights in seen[1:]:
+        average = 0.8 * average + 0.2 * weights
+    loaded = CoDANet.from_preset(tmp_path / "run" / training.MODEL)
+    np.testing.assert_allclose(loaded.get_weights()[0], average, rtol=1e-4, atol=1e-6)
+    assert np.abs(average - seen[-1]).max() > 1e-4
+    last = read_log(tmp_path / "run")[-1]
+    assert float(last["val_loss"]) == pytest.approx(figures["validation_loss"], rel=1e-6)
+    assert "averaged" in figures["optimizer"]
+
+
+def test_a_training_killed_between_its_last_epoch_and_its_end_still_ends_with_the_averages(tmp_path, interrupt):
+    data, options = make_data(), {"epochs": 2, "ema": 0.8, "verbose": 0}
+    whole = make_model()
+    training.train(whole, data, tmp_path / "whole", **options)
+    disarm = interrupt(after=2)
+    with pytest.raises(KeyboardInterrupt):
+        training.train(make_model(), data, tmp_path / "parts", **options)
+    disarm()
+    resumed = make_model()
+    training.train(resumed, data, tmp_path / "parts", **options)
+    np.testing.assert_array_equal(resumed.get_weights()[0], whole.get_weights()[0])
+
+
+def test_callbacks_add_columns_to_a_log_that_stays_aligned_when_it_goes_on_without_them(tmp_path, interrupt):
+    class Extra(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            logs["a_column"] = 7.0
+
+    disarm = interrupt(after=1)
+    with pytest.raises(KeyboardInterrupt):
+        training.train(make_model(), make_data(), tmp_path, callbacks=[Extra()], epochs=2, verbose=0)
+    disarm()
+    figures = training.train(make_model(), make_data(), tmp_path, epochs=2, verbose=0)
+    first, second = read_log(tmp_path)
+    assert (first["a_column"], second["a_column"]) == ("7.0", "NA")
+    assert float(second["val_loss"]) == pytest.approx(figures["validation_loss"], rel=1e-6)
+    assert float(first["learning_rate"]) > float(second["learning_rate"])
+
+
+def test_figures_say_how_the_data_were_made(tmp_path):
+    data = keras_coda.data.load("digits", batch_size=300, augment=True)
+    model, _ = training.network("coda_digits", data)
+    figures = training.train(model, data, tmp_path / "run", epochs=1, verbose=0)
+    assert (figures["recipe"]["batch_size"], figures["recipe"]["augmentation"]) == (300, "flip_crop")
+
+
+def test_shipped_weights_are_the_start_only_if_asked_for():
+    data, shipped = keras_coda.data.load("digits"), keras_coda.CoDANet.from_preset("coda_digits").get_weights()[0]
+    for pretrained, same in ((None, False), (True, True)):
+        model, notes = training.network("coda_digits", data, pretrained=pretrained)
+        assert not notes
+        assert np.array_equal(model.get_weights()[0], shipped) == same

@@ -1,0 +1,1 @@
+"""Evidence: what the papers claim, measured on the networks that this package ships."""

@@ -1,0 +1,57 @@
+"""The model cards of shipped networks: what they are, how they were trained, what they can and cannot do."""
+
+import keras_coda
+
+_DATA = {
+    "coda_xs_cifar10": """CIFAR-10 (Krizhevsky 2009): 32×32 color photographs of ten classes. The first 4,500 training
+images of each class (as JPEG files) were trained on, the last 500 of each held out for validation. The test images
+played no part, neither in training nor in choosing.""",
+    "coda_digits": """The 1,797 8×8 digits that come with scikit-learn (UCI, Alpaydin and Kaynak 1998), four fifths of
+them to train on; `keras_coda.data.load("digits")` makes the same split.""",
+}
+_AUGMENTATION = {"coda_xs_cifar10": "flips and crops (4 pixels)", "coda_digits": "no augmentation"}
+_LIMITS = {
+    "coda_xs_cifar10": """- Ten classes of centered objects. Anything else, and larger pictures, it has never seen: a
+  high probability there means nothing.
+- Trained on two CPU cores for hours, not to the end: it is for learning, testing and demonstrating, not the best that
+  CoDA-Nets reach on CIFAR-10.
+""",
+    "coda_digits": "- For demonstrations and tests: 8×8 pixels, ten digits of one source.\n",
+}
+
+
+def write(record: dict) -> None:
+    """Write ``README.md`` into a preset's folder, from its configuration and a record of what was measured."""
+    results = record["results"]
+    preset, figures, training = results["preset"], results["figures"], results["training"]
+    model = keras_coda.CoDANet.from_preset(preset)
+    ours = results["methods"]["contribution maps"]
+    rows = [
+        ("accuracy", f"{figures['accuracy']:.2%} of {figures['num_images']:,} validation images"),
+        ("loss", f"{figures['loss']:.4f}"),
+        ("localization", f"{ours['localization']['mean']:.3f} ({ours['localization']['units']} grids of 3×3)"),
+        ("pixel removal, AUC", f"{ours['removal']['mean']:.3f} ({ours['removal']['units']} images)"),
+        ("largest completeness residual", f"{figures['largest_residual']:.0e}"),
+    ]
+    history = training.get("stages", [training])
+    text = f"# {preset}\n\n{keras_coda.presets.description(preset)}\n\n"
+    text += f'    model = keras_coda.CoDANet.from_preset("{preset}")\n\n'
+    text += (
+        f"{model.count_params():,} parameters (stored as float16); images {model.input.shape[1:3]} with "
+        f"{model.input.shape[-1]} channel(s), pixels in [0, 255]; classes: {', '.join(model.class_names)}; temperature "
+        f"{model.temperature:g}.\n\n## Measured\n\n| | |\n|---|---|\n"
+    )
+    text += "".join(f"| {name} | {value} |\n" for name, value in rows)
+    text += f"\n`{record['command']}`, {record['date']}, {record['cores']} cores, {record['cpu']}.\n\n## Data\n\n"
+    text += _DATA[preset] + "\n\n## Training\n\n"
+    for number, stage in enumerate(history, 1):
+        text += (
+            f"{number}. {stage['epochs']} epochs at temperature {stage['temperature']:g}, batches of "
+            f"{stage['batch_size']}, {stage['optimizer']}, peak rate {stage['learning_rate']:g}, {stage['dtype']}, "
+            f"{_AUGMENTATION[preset]}; {stage['seconds_per_epoch']:.0f} s per epoch (median) on two cores; validation "
+            f"accuracy then {stage['validation_accuracy']:.2%}.\n"
+        )
+    text += "\n## Limits\n\n" + _LIMITS[preset]
+    text += "- A contribution map is exact about this network, not about the world: it says what the network used.\n"
+    folder = keras_coda.presets.folder(preset)
+    (folder / "README.md").write_text(text, encoding="utf-8")

@@ -1,0 +1,119 @@
+"""Writes ``docs/results.md`` and the cards of the shipped networks from the results."""
+
+from pathlib import Path
+
+from benchmarks import records
+from benchmarks.evidence import cards
+from benchmarks.evidence.networks import ROOT
+from benchmarks.report import machines
+from benchmarks.sections import markdown
+
+RESULTS = Path(__file__).parent / "results"
+PAGE = ROOT / "docs" / "results.md"
+
+# S-CoDA at T = 1000 (CVPR 2021): localization, and area under the curve of pixel removal.
+PUBLISHED = {
+    "contribution maps": (".912", ".964"),
+    "GradCAM": (".726", ".877"),
+    "OcclusionSensitivity(patch_size=5)": (".563", ".957–.959 for windows of 5 to 9 pixels"),
+    "OcclusionSensitivity(patch_size=9)": (".842", ".957–.959 for windows of 5 to 9 pixels"),
+    "IntegratedGradients": (".154", ".573"),
+    "VanillaGradients": (".144", ".861"),
+    "GradientsInputs": (".144", ".562"),
+}
+
+_INTRODUCTION = """# Results
+
+*Written by `python -m benchmarks.evidence report` from `benchmarks/evidence/results/*.json`; do not edit.*
+
+    make evidence                                # everything, CIFAR-10 by TensorFlow Datasets, then this page
+    make evidence CIFAR10=photos/cifar10         # ... or from a folder with train/ and validation/
+    python -m benchmarks.evidence digits report  # some parts: digits cifar10 temperature_digits temperature_cifar10
+
+Everything is measured by the package's own harness ([localization](../keras_coda/evaluation/localization.py),
+[pixel removal](../keras_coda/evaluation/pixel_removal.py), [post-hoc methods](../keras_coda/posthoc/methods.py)) on
+the networks that come with it, and stands beside what the paper says (CVPR 2021, arXiv 2104.00032). Means ± standard
+errors.
+
+"""
+
+_PROTOCOL = """## How this differs from the papers
+
+- **Network.** The published figures are those of S-CoDA (7.8 M parameters, 200 epochs); ours of the smaller networks
+  that come with this package, trained for as many epochs as two CPU cores allow.
+- **Images.** Published: the 10,000 test images of CIFAR-10. Ours: the validation images named above, held out from
+  training; where they suffice for fewer than 500 grids, there are fewer, and the page says so.
+- **Same as published.** Grids of 3×3 images of nine different classes, each image once, classified correctly with a
+  sigmoid above 0.5, the most confident first; positive contributions only. Removal of up to 25 % of the pixels, least
+  important first, at 129 points, all encoded channels of a pixel multiplied by zero; sigmoid of the true class; area
+  under the curve by trapezoids, divided by the largest share removed.
+- **Post-hoc methods** are tf-explain's, made to explain the logit; where they depart from it, their docstrings say so.
+  Maps are signed: pixels are ranked by signed values.
+"""
+
+
+def write() -> None:
+    """Write the page and the cards from the parts that have results."""
+    found = {part: records.read(part, RESULTS) for part in
+             ("cifar10", "digits", "temperature_cifar10", "temperature_digits")}  # fmt: skip
+    found = {part: each for part, each in found.items() if each}
+    text = _INTRODUCTION + machines(found)
+    for part in ("cifar10", "digits"):
+        if part in found:
+            text += _network(found[part]["results"])
+            cards.write(found[part])
+    for part in ("temperature_cifar10", "temperature_digits"):
+        if part in found:
+            text += _temperature(found[part]["results"])
+    PAGE.write_text(text + _PROTOCOL, encoding="utf-8")
+    print(f"wrote {PAGE.relative_to(ROOT)}")
+
+
+def _network(results) -> str:
+    preset, figures = results["preset"], results["figures"]
+    name, _, num_validation = results["data"]
+    text = f"## `{preset}`\n\n"
+    text += (
+        f"{results['parameters']:,} parameters, temperature {results['temperature']:g}, {results['megabytes']:.1f} MB; "
+        f"{num_validation:,} validation images of {name!r}. Accuracy **{figures['accuracy']:.2%}**, loss "
+        f"{figures['loss']:.4f}, largest completeness residual {figures['largest_residual']:.0e}.\n\n"
+    )
+    is_cifar = preset != "coda_digits"
+    header = ["method", "localization", *["published"] * is_cifar, "removal, AUC", *["published"] * is_cifar]
+    rows = []
+    best = {metric: max(each[metric]["mean"] for each in results["methods"].values())
+            for metric in ("localization", "removal")}  # fmt: skip
+    for method, each in results["methods"].items():
+        published = PUBLISHED.get(method, ("–", "–")) if is_cifar else ((), ())
+        row = [method]
+        for metric, value in zip(("localization", "removal"), published, strict=True):
+            cell = f"{each[metric]['mean']:.3f} ± {each[metric]['standard_error']:.3f}"
+            row.append(f"**{cell}**" if each[metric]["mean"] == best[metric] else cell)
+            row += [value] if is_cifar else []
+        rows.append(row)
+    text += markdown(header, rows)
+    ours = results["methods"]["contribution maps"]
+    text += (
+        f"\n{ours['localization']['units']} grids of {ours['localization']['requested']} asked for (chance 0.111; "
+        f"quartiles of the contribution maps {_quartiles(ours['localization'])}); {ours['removal']['units']} images "
+        f"for removal, whose mean probability is {results['untouched']:.3f} untouched. Most important first, the maps' "
+        f"area is {results['removed_most']['mean']:.3f}: lower is better there.\n\n"
+    )
+    text += f"![Both metrics for every method](results/{preset}-comparison.png)\n\n"
+    return text + f"![Contribution maps of validation images](results/{preset}-maps.png)\n\n"
+
+
+def _quartiles(summary) -> str:
+    return ", ".join(f"{value:.3f}" for value in summary["quartiles"])
+
+
+def _temperature(results) -> str:
+    preset, budget = results["preset"], results["budget"]
+    text = f"## Temperature: `{preset}`\n\n"
+    seeds = len(budget.get("seeds", (0,)))
+    text += (
+        f"From the same random weights, {budget['epochs']} epochs each, peak rate {budget['learning_rate']:g}, "
+        f"{seeds} seed{'s' * (seeds > 1)} per temperature; not the shipped weights. With so short trainings, high "
+        "temperatures have not yet reached the accuracy of low ones.\n\n"
+    )
+    return text + results["table"] + f"\n\n![The metrics against temperature](results/{preset}-temperature.png)\n\n"

@@ -1,0 +1,48 @@
+"""Put a trained network into the package: ``python -m benchmarks.evidence.ship PRESET RUN [RUN ...]``.
+
+The runs are folders of ``keras-coda train``, each started from the network of the one before; the last one's network is
+shipped, with float16 weights. An earlier one of that name is replaced.
+"""
+
+import argparse
+import csv
+import shutil
+from pathlib import Path
+
+import keras_coda
+from benchmarks.evidence.networks import ROOT
+
+
+def main() -> None:
+    """Write ``keras_coda/presets/<preset>``."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.evidence.ship", description=__doc__)
+    parser.add_argument("preset", choices=keras_coda.presets.names())
+    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN")
+    args = parser.parse_args()
+    *earlier, model = (keras_coda.CoDANet.from_preset(run / "model") for run in args.runs)
+    stages = [_stage(each, run) for each, run in zip((*earlier, model), args.runs, strict=True)]
+    model.training_figures = {"stages": stages, "validation_accuracy": stages[-1]["validation_accuracy"]}
+    folder = ROOT / "keras_coda" / "presets" / args.preset
+    shutil.rmtree(folder, ignore_errors=True)
+    model.save_to_preset(folder, weights_dtype="float16")
+    print(f"wrote {folder.relative_to(ROOT)}; `python -m benchmarks.evidence` measures it")
+
+
+def _stage(model, run):
+    """What a model card says about one training."""
+    figures = dict(model.training_figures)
+    arguments = figures.pop("arguments")
+    with (run / "log.csv").open(encoding="utf-8", newline="") as file:
+        curve = [round(float(row["val_accuracy"]), 4) for row in csv.DictReader(file)]
+    return {
+        **figures,
+        "temperature": model.temperature,
+        "batch_size": arguments["batch_size"],
+        "dtype": arguments["dtype"] or "float32",
+        "seed": arguments["seed"],
+        "validation_accuracy_by_epoch": curve,
+    }
+
+
+if __name__ == "__main__":
+    main()

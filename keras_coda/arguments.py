@@ -1,0 +1,196 @@
+"""The arguments of the command line."""
+
+import argparse
+
+from keras_coda import __version__
+
+EPILOG = """exit codes: 0 done, 1 the work failed (the reason is on stderr), 2 wrong usage, 130 interrupted
+
+example, from nothing to reasons:
+  keras-coda train --data digits --out runs/digits
+  keras-coda explain --model runs/digits/model --out reasons photo.png
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line; ``command`` is the name of a function in :mod:`keras_coda.commands`."""
+    top = _Parser("keras-coda", epilog=EPILOG, description="Image classifiers that explain themselves exactly.")
+    top.add_argument("--version", action="version", version=f"keras-coda {__version__}")
+    commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    def add(name, text, example):
+        command = commands.add_parser(
+            name, help=text.split(". ")[0].rstrip("."), description=text, epilog=f"example:\n  {example}"
+        )
+        command.set_defaults(command=name)
+        command.add_argument("--debug", action="store_true", help="show the traceback of an error")
+        return command
+
+    demo = add(
+        "demo", "Train on 1,797 scanned digits, explain, export and check all of it, in about a minute. Writes "
+        "pictures, the trained network and a SavedModel.", "keras-coda demo --out demo",
+    )  # fmt: skip
+    demo.add_argument("--out", default="demo", metavar="FOLDER", help="an earlier demo there is replaced")
+    demo.add_argument("--epochs", type=_positive, default=20, help="passes over the training images")
+    demo.add_argument("--seed", type=int, default=0, help="of weights, split and order")
+
+    train = add(
+        "train", "Train a network. Killed, it goes on from its last epoch when the same command is run again. "
+        "OUT/model is the result, OUT/log.csv the history.",
+        "keras-coda train --preset coda_xs_cifar10 --data photos/ --image-size 64 --epochs 50 --out runs/photos",
+    )  # fmt: skip
+    train.add_argument("--preset", metavar="NAME|FOLDER", help="architecture (`keras-coda presets`), or a trained "
+                       "network to start from; default: coda_digits for digits, coda_xs_cifar10 otherwise")  # fmt: skip
+    _add_data(train)
+    train.add_argument("--out", required=True, metavar="FOLDER", help="the folder of this training")
+    train.add_argument("--temperature", type=float, help="larger: sharper maps; default: the preset's")
+    train.add_argument("--dtype", help="dtype policy, for instance mixed_bfloat16; default: float32")
+    train.add_argument("--pretrained", action="store_true", help="start from the weights that come with the NAME of a "
+                       "preset; those in a FOLDER are the start in any case")  # fmt: skip
+    train.add_argument("--restart", action="store_true", help="delete the training in the folder and begin anew")
+    train.set_defaults(batch_size=None)
+    recipe = train.add_argument_group(
+        "recipe", "What these options, and --batch-size, leave open. default: 20 epochs on batches of 64 with a peak "
+        "rate of 0.01, warm-up 0.1 and cosine decay. paper: the authors' for CIFAR-10 (200 epochs on batches of 16) "
+        "or, for networks that take images of 128 pixels and more, for ImageNet-100 (60 on batches of 64), with an "
+        "estimate of the time it takes here.",
+    )  # fmt: skip
+    recipe.add_argument("--recipe", choices=("default", "paper"), default="default", help="where to begin")
+    recipe.add_argument("--epochs", type=_positive, help="passes over the training images")
+    recipe.add_argument("--learning-rate", type=float, metavar="RATE", help="the peak, after warm-up")
+    recipe.add_argument("--warmup", type=float, metavar="SHARE", help="of the training, with a rising rate")
+    recipe.add_argument("--augmentation", choices=("none", "flip_crop", "rand_augment"), help="of training images")
+    recipe.add_argument("--ema", type=float, metavar="MOMENTUM", help="average the weights, for instance by 0.999")
+    recipe.add_argument("--linear-map-regularization", type=float, metavar="LAMBDA", help="weight of mean|W| in the "
+                        "loss: smaller linear maps, steps that take three times as long")  # fmt: skip
+    watch = train.add_argument_group("while it learns")
+    watch.add_argument("--maps", type=_positive, metavar="N", help="draw the maps of N validation images after every "
+                       "epoch, in OUT/maps")  # fmt: skip
+    watch.add_argument("--localization", type=_positive, metavar="N", help="measure localization every N epochs")
+    watch.add_argument("--tensorboard", action="store_true", help="write OUT/tensorboard, too")
+
+    evaluate = add(
+        "evaluate", "Measure a network on validation images: accuracy, loss, the largest completeness "
+        "residual, images per second.", "keras-coda evaluate --model runs/digits/model --json figures.json",
+    )  # fmt: skip
+    _add_model(evaluate)
+    _add_data(evaluate)
+    evaluate.add_argument("--json", metavar="FILE", help="also write the figures to this file")
+
+    compare = add(
+        "compare", "Measure contribution maps and tf-explain's post-hoc methods beside each other: localization and "
+        "pixel removal. Killed, it goes on when the same command is run again. Prints a table; OUT/comparison.png is "
+        "the figure.", "keras-coda compare --model coda_digits --methods GradCAM,VanillaGradients --out comparison",
+    )  # fmt: skip
+    _add_model(compare)
+    _add_data(compare)
+    compare.add_argument("--out", required=True, metavar="FOLDER", help="where the results are kept")
+    compare.add_argument("--methods", metavar="A,B", help="names of methods; default: all")
+    compare.add_argument("--grids", type=_positive, default=500, metavar="N", help="grids for localization")
+    compare.add_argument("--images", type=_positive, default=1024, metavar="N", help="images for pixel removal")
+
+    tune = add(
+        "tune", "Search for temperature, ranks, learning rate and regularization with KerasTuner, by validation "
+        "accuracy and localization. Killed, it goes on when the same command is run again. VALUES are a number, a "
+        "range LOW:HIGH (logarithmic) or a choice A,B,C.",
+        "keras-coda tune --data digits --temperature 5:500 --trials 10 --epochs 5 --out search",
+    )  # fmt: skip
+    tune.add_argument("--preset", metavar="NAME|FOLDER", help="architecture; default as for train")
+    _add_data(tune)
+    tune.add_argument("--out", required=True, metavar="FOLDER", help="the folder of this search")
+    tune.add_argument("--oracle", choices=("bayesian", "random", "grid", "hyperband"), default="bayesian")
+    tune.add_argument("--trials", type=_positive, metavar="N", help="how many; default: 20, grid: all")
+    tune.add_argument("--epochs", type=_positive, default=10, help="of each trial; hyperband: at most")
+    for name, what in (
+        ("temperature", "default: a tenth to ten times the preset's"),
+        ("rank-multiplier", "factor of the preset's ranks; default: 1"),
+        ("learning-rate", "the peak; default: 0.001 to 0.03"),
+        ("linear-map-regularization", "weight of mean|W| in the loss; default: 0"),
+    ):
+        tune.add_argument(f"--{name}", type=_space, metavar="VALUES", help=what)
+    tune.add_argument("--accuracy-weight", type=float, metavar="W", help="maximize W accuracy + (1 - W) localization; "
+                      "default: their sum")  # fmt: skip
+
+    explain = add(
+        "explain", "Explain predictions for image files. For every image it writes a picture (NAME.png: the "
+        "image beside one map per class) and all numbers (NAME.npz, see Explanation.load).",
+        "keras-coda explain --model runs/photos/model --top-k 2 --out reasons holiday/ cat.jpg",
+    )  # fmt: skip
+    explain.add_argument("paths", nargs="+", metavar="PATH", help="image, or folder of images (png, jpg, bmp, gif)")
+    _add_model(explain)
+    explain.add_argument("--out", required=True, metavar="FOLDER", help="where the results go")
+    which = explain.add_mutually_exclusive_group()
+    which.add_argument("--classes", metavar="A,B", help="names or indices; default: the predicted class")
+    which.add_argument("--top-k", type=_positive, metavar="K", help="the K most probable classes instead")
+    explain.add_argument("--wrt", metavar="LAYER", help="explain by this layer's activations instead of the pixels")
+    explain.add_argument("--linear-map", action="store_true", help="add the linear map, and NAME.linear_map.png")
+    explain.add_argument("--overwrite", action="store_true", help="replace results that exist")
+
+    export = add(
+        "export", "Write a SavedModel that predicts and explains, and compare it, in bare TensorFlow, with "
+        "Keras.", "keras-coda export --model runs/digits/model --out served/digits/1",
+    )  # fmt: skip
+    _add_model(export)
+    export.add_argument("--out", required=True, metavar="FOLDER", help="must not exist; for TF Serving BASE/VERSION")
+    export.add_argument("--top-k", type=_positive, default=1, metavar="K", help="classes explained per image")
+
+    add("presets", "List the architectures that come with this package.", "keras-coda presets")
+    return top
+
+
+def _add_model(command):
+    command.add_argument("--model", required=True, metavar="FOLDER|PRESET", help="a trained network, such as OUT/model")
+
+
+def _add_data(command):
+    command.add_argument("--data", default="digits", metavar="SOURCE", help="digits, a TFDS name (cifar10) or a folder "
+                         "of class folders")  # fmt: skip
+    command.add_argument("--data-dir", metavar="FOLDER", help="where TFDS keeps its data")
+    command.add_argument("--image-size", type=_size, metavar="SIDE|HxW", help="resize images; default: folders to "
+                         "the network's size, others stay as they are")  # fmt: skip
+    command.add_argument("--batch-size", type=_positive, default=64, help="images per step")
+    command.add_argument("--validation-split", type=float, default=0.2, metavar="SHARE", help="held out, if the data "
+                         "have no validation part")  # fmt: skip
+    command.add_argument("--seed", type=int, default=0, help="of weights, split and order")
+
+
+class _Formatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
+    """Shows defaults where there are any, and keeps the lines of examples."""
+
+    def _get_help_string(self, action):
+        return action.help if action.default is None or action.default is False else super()._get_help_string(action)
+
+    def _fill_text(self, text, width, indent):
+        is_prose = "\n" not in text
+        return argparse.HelpFormatter._fill_text(self, text, width, indent) if is_prose else text
+
+
+class _Parser(argparse.ArgumentParser):
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, formatter_class=_Formatter, allow_abbrev=False, **kwargs)
+
+
+def _positive(text):
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1. Received: {text}")
+    return number
+
+
+def _size(text):
+    sides = text.lower().split("x")
+    if len(sides) > 2:
+        raise argparse.ArgumentTypeError(f"must be SIDE or HEIGHTxWIDTH. Received: {text}")
+    return tuple(_positive(side) for side in (sides * 2)[:2])
+
+
+def _space(text):
+    if ":" in text:
+        low, high = map(float, text.split(":"))
+        return low, high
+    values = [float(value) for value in text.split(",")]
+    return values if len(values) > 1 else values[0]
+
+
+_space.__name__ = "number, LOW:HIGH or A,B,C"
+_positive.__name__, _size.__name__ = "positive integer", "image size"  # argparse: "invalid positive integer value: 'x'"

@@ -1,0 +1,158 @@
+"""What the commands of the command line do with their arguments."""
+
+import argparse
+import json
+import warnings
+from pathlib import Path
+
+from keras_coda.files import new_file
+
+
+def demo(args: argparse.Namespace) -> None:
+    """Train on the digits, explain, export and check all of it."""
+    from keras_coda import demo
+
+    results = demo.run(args.out, epochs=args.epochs, seed=args.seed)
+    _print_table([
+        ("validation accuracy", f"{results['validation_accuracy']:.2%}"),
+        ("largest completeness residual", f"{results['largest_residual']:.1e}"),
+        ("time per epoch", f"{results['seconds_per_epoch']:.2f} s"),
+        ("SavedModel against Keras", f"{results['saved_model_difference']:.1e} (largest difference)"),
+        *((name.replace("_", " "), results[name]) for name in ("pictures", "model", "saved_model")),
+    ])  # fmt: skip
+
+
+def train(args: argparse.Namespace) -> None:
+    """Train a network, or go on with it."""
+    from keras_coda import train_command
+
+    _print_table(train_command.run(args))
+
+
+def evaluate(args: argparse.Namespace) -> None:
+    """Measure a network on validation images."""
+    from keras_coda import training
+
+    model = _load_model(args.model)
+    data = _load_for(model, args)
+    figures = {"model": str(args.model), "data": data.name}
+    figures |= training.evaluate(model, data.validation, num_images=data.num_validation)
+    _print_table([
+        ("accuracy", f"{figures['accuracy']:.2%} of {figures['num_images']} images"),
+        ("loss", f"{figures['loss']:.4f}"),
+        ("largest residual", f"{figures['largest_residual']:.1e}"),
+        ("images/s", f"{figures['images_per_second']:.0f} (prediction and map)"),
+    ])  # fmt: skip
+    if args.json:
+        with new_file(args.json) as temporary:
+            temporary.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+
+
+def compare(args: argparse.Namespace) -> None:
+    """Measure contribution maps and post-hoc methods beside each other."""
+    from keras_coda import posthoc
+    from keras_coda.visualization import save_picture
+
+    model = _load_model(args.model)
+    data = _load_for(model, args)
+    methods = None if args.methods is None else [name.strip() for name in args.methods.split(",")]
+    options = {"n_grids": args.grids, "n_images": args.images, "out": args.out}
+    comparison = posthoc.compare(model, data.validation, methods, **options)
+    print(comparison)
+    save_picture(comparison.plot(), Path(args.out) / "comparison.png")
+
+
+def tune(args: argparse.Namespace) -> None:
+    """Search for hyperparameters."""
+    from keras_coda import data, training, tuning
+    from keras_coda.visualization import save_picture
+
+    preset = args.preset or training.default_preset(args.data)
+    names = ("temperature", "rank_multiplier", "learning_rate", "linear_map_regularization")
+    space = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
+    weight = args.accuracy_weight
+    objective = None if weight is None else {"val_accuracy": weight, "localization": 1 - weight}
+    images = data.load(
+        args.data, batch_size=args.batch_size, image_size=args.image_size or training.image_size(preset, args.data),
+        validation_split=args.validation_split, seed=args.seed, data_dir=args.data_dir,
+    )  # fmt: skip
+    result = tuning.tune(
+        images, preset, args.out, oracle=args.oracle, trials=args.trials, epochs=args.epochs, objective=objective,
+        seed=args.seed, **space,
+    )  # fmt: skip
+    if result is None:  # a worker: the chief has the result
+        return
+    print(result.table())
+    save_picture(result.plot(), Path(args.out) / "search.png")
+
+
+def explain(args: argparse.Namespace) -> None:
+    """Explain predictions for image files."""
+    from keras_coda.explain_files import explain_files
+
+    model = _load_model(args.model)
+    classes = None if args.classes is None else [entry.strip() for entry in args.classes.split(",")]
+    rows = explain_files(
+        model, args.paths, args.out, classes=classes, top_k=args.top_k, wrt=args.wrt,
+        linear_map=args.linear_map, overwrite=args.overwrite,
+    )  # fmt: skip
+    _print_table([("file", "class", "probability", "residual"), *rows])
+
+
+def export(args: argparse.Namespace) -> None:
+    """Write a SavedModel and compare it with Keras."""
+    from keras_coda.saved_model import compare_saved_model
+
+    model = _load_model(args.model)
+    model.export(args.out, top_k=args.top_k)
+    difference = compare_saved_model(model, args.out)
+    _print_table([("SavedModel", args.out), ("SavedModel against Keras", f"{difference:.1e} (largest difference)")])
+
+
+def presets(args: argparse.Namespace) -> None:
+    """List the architectures."""
+    from keras_coda import presets as table
+
+    rows = [("name", "parameters", "input", "trained", "description")]
+    for name in table.names():
+        config, folder = table.architecture(name), table.folder(name)
+        size = "x".join("any" if side is None else str(side) for side in config["input_shape"])
+        rows.append(
+            (name, f"{table.count_parameters(name):,}", size, "yes" if folder else "no", table.description(name))
+        )
+    _print_table(rows)
+
+
+def _load_model(name):
+    from keras_coda.model import CoDANet
+
+    return CoDANet.from_preset(name, load_weights=True)
+
+
+def _load_for(model, args):
+    """Load the data of the arguments as a model's validation images."""
+    from keras_coda.data import load
+
+    *size, channels = model.input.shape[1:]
+    if args.image_size is None and None not in size:
+        args.image_size = tuple(size)
+    data = load(
+        args.data, batch_size=args.batch_size, image_size=args.image_size, validation_split=args.validation_split,
+        augment=False, seed=args.seed, data_dir=args.data_dir,
+    )  # fmt: skip
+    if (data.num_classes, data.image_shape[-1]) != (model.num_classes, channels):
+        raise ValueError(
+            f"The data must fit the network: {model.num_classes} classes, {channels} channels. Received: data "
+            f"{args.data!r}, {data.num_classes} classes, {data.image_shape[-1]} channels."
+        )
+    if model.class_names and tuple(data.class_names) != tuple(model.class_names):
+        warnings.warn(f"The data name their classes {data.class_names}, the network {model.class_names}.", stacklevel=2)
+    return data
+
+
+def _print_table(rows):
+    """Print rows of equal length with aligned columns."""
+    rows = [tuple(map(str, row)) for row in rows]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        print("  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())
