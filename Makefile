@@ -2,7 +2,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 
-.PHONY: demo test lint format benchmark clean
+.PHONY: demo test lint format benchmark evidence clean
 
 demo: .venv/.package ## train on the embedded digits, explain, export, serve from the SavedModel
 	$(BIN)/keras-coda demo
@@ -21,6 +21,11 @@ format: .venv/.test
 benchmark: .venv/.package ## speed and memory, about 12 minutes; rewrites benchmarks/README.md
 	$(BIN)/python -m benchmarks
 
+CIFAR10 ?= cifar10
+
+evidence: .venv/.evidence ## every table and figure of docs/results.md; hours, and goes on where it was killed
+	$(BIN)/python -m benchmarks.evidence --cifar10 $(CIFAR10)
+
 clean:
 	rm -rf .venv build dist *.egg-info demo
 
@@ -30,6 +35,10 @@ clean:
 .venv/.package: .venv/bin/python pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
 	touch $@
+
+.venv/.evidence: .venv/bin/python pyproject.toml
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[posthoc,tfds]'
+	touch $@ .venv/.package
 
 .venv/.test: .venv/bin/python pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'

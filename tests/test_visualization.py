@@ -1,7 +1,6 @@
 """Claims about the pictures: colors, opacity, scales, captions, and files that are whole."""
 
 import gc
-import pathlib
 import subprocess
 import sys
 import weakref
@@ -9,7 +8,6 @@ import weakref
 import numpy as np
 import pytest
 
-from keras_coda import visualization
 from keras_coda.visualization import plot_contributions, plot_linear_map, to_rgba
 
 
@@ -284,8 +282,7 @@ def test_figures_show_themselves_in_a_notebook():
     assert plot_contributions(**arguments(1, 1))._repr_png_().startswith(b"\x89PNG")
 
 
-def test_importing_the_module_does_not_import_matplotlib():
-    path = pathlib.Path(visualization.__file__)
-    code = "import sys; sys.path.insert(0, sys.argv[1]); import visualization; "
-    code += "assert not any(name.split('.')[0] == 'matplotlib' for name in sys.modules)"
-    subprocess.run([sys.executable, "-c", code, str(path.parent)], check=True)
+def test_the_module_is_imported_without_matplotlib():
+    # Hidden, since Keras imports it where it finds it.
+    check = "import sys; sys.modules['matplotlib'] = None; import keras_coda.visualization"
+    subprocess.run([sys.executable, "-c", check], check=True)
