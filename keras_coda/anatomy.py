@@ -64,9 +64,9 @@ class Anatomy:
             raise ValueError(f"`wrt` must name a layer with a spatial output, one of {names}. Received: wrt={wrt!r}")
         return 0 if wrt is None else names.index(wrt)
 
-    def encode(self, images):
+    def encode(self, images, training=False):
         """Encode images ``(batch, H, W, c)``, pixels in [0, 255], as the chain's input, float32."""
-        return ops.cast(self.encoder(images, training=False), "float32")
+        return ops.cast(self.encoder(images, training=training), "float32")
 
     def logits(self, images):
         """Logits ``(batch, classes)`` in float32, whatever the layers' dtype policy."""

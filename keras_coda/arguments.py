@@ -44,6 +44,12 @@ def parser() -> argparse.ArgumentParser:
     _add_data(train)
     train.add_argument("--out", required=True, metavar="FOLDER", help="the folder of this training")
     train.add_argument("--temperature", type=float, help="larger: sharper maps; default: the preset's")
+    train.add_argument(
+        "--pixel-dropout",
+        type=float,
+        metavar="SHARE",
+        help="remove up to this share of an image's pixels at random; default: the preset's",
+    )
     train.add_argument("--dtype", help="dtype policy, for instance mixed_bfloat16; default: float32")
     train.add_argument("--pretrained", action="store_true", help="start from the weights that come with the NAME of a "
                        "preset; those in a FOLDER are the start in any case")  # fmt: skip

@@ -11,8 +11,9 @@ from keras_coda import explanations, presets, saved_model
 from keras_coda.compiled_explainer import compiled_explainer
 from keras_coda.layers import AddInverse, DAUConv2D, GlobalSumPooling2D, LogitScaling
 from keras_coda.losses import OneVsAllCrossentropy
+from keras_coda.pixel_dropout import PixelDropout
 from keras_coda.regularization import check_regularization, logits_and_linear_map
-from keras_coda.validation import check_fit_data, check_int, check_pair, require
+from keras_coda.validation import check_fit_data, check_image_shape, check_int, check_pair, check_per_layer, require
 
 LOGIT_BIAS = math.log(0.1 / 0.9)  # CVPR 2021, section 3.2: every class starts at a probability of 0.1
 
@@ -37,6 +38,8 @@ class CoDANet(keras.Model):
         temperature: float > 0; larger values force stronger alignment, hence sharper maps.
         logit_bias: float, the logit of a class for which nothing speaks.
         class_names: one string per class, for pictures and exports, or None.
+        pixel_dropout: float in [0, 1), the largest share of an image's pixels that training removes at random, see
+            :class:`~keras_coda.pixel_dropout.PixelDropout`. Predictions and maps see whole images.
         name: name of the model.
         dtype: dtype policy of the alignment layers, for instance ``"mixed_bfloat16"``; logits and explanations are
             float32 under every policy.
@@ -72,6 +75,7 @@ class CoDANet(keras.Model):
         temperature: float = 64.0,
         logit_bias: float = LOGIT_BIAS,
         class_names: Sequence[str] | None = None,
+        pixel_dropout: float = 0.0,
         name: str | None = None,
         dtype=None,
         trainable: bool = True,
@@ -79,21 +83,21 @@ class CoDANet(keras.Model):
         num_classes = check_int("num_classes", num_classes)
         if num_classes < 2:
             raise ValueError("`num_classes` must be at least 2 (two classes: 2). Received: num_classes=1")
-        input_shape = _check_input_shape(input_shape)
+        input_shape = check_image_shape(input_shape)
         if filters is None:
             filters = (16, 32, 32, 64, num_classes)
             strides = (1, 2, 1, 2, 1) if strides is None else strides
         if not isinstance(filters, (tuple, list)) or not filters:
             raise ValueError(f"`filters` must be a list of integers, one per layer. Received: filters={filters!r}")
-        filters = _per_layer("filters", filters, len(filters), check_int)
+        filters = check_per_layer("filters", filters, len(filters), check_int)
         if filters[-1] != num_classes:
             raise ValueError(
                 "The last entry of `filters` must equal `num_classes`. "
                 f"Received: filters={filters}, num_classes={num_classes}"
             )
-        ranks = _per_layer("ranks", ranks, len(filters), check_int)
-        kernel_sizes = _per_layer("kernel_sizes", kernel_sizes, len(filters), check_pair)
-        strides = _per_layer("strides", 1 if strides is None else strides, len(filters), check_pair)
+        ranks = check_per_layer("ranks", ranks, len(filters), check_int)
+        kernel_sizes = check_per_layer("kernel_sizes", kernel_sizes, len(filters), check_pair)
+        strides = check_per_layer("strides", 1 if strides is None else strides, len(filters), check_pair)
         if class_names is not None:
             class_names = tuple(str(name) for name in class_names)
             if len(class_names) != num_classes:
@@ -107,6 +111,8 @@ class CoDANet(keras.Model):
         inputs = keras.Input(input_shape, dtype="float32", name="images")
         x = keras.layers.Rescaling(1 / 255, dtype="float32", name="pixel_scaling")(inputs)
         x = AddInverse(dtype="float32", name="add_inverse")(x)
+        if pixel_dropout:
+            x = PixelDropout(pixel_dropout, dtype="float32", name="pixel_dropout")(x)
         for index, (units, rank, size, stride) in enumerate(zip(filters, ranks, kernel_sizes, strides, strict=True)):
             x = DAUConv2D(units, size, rank, stride, rescaling, dtype=policy, name=f"dau_{index + 1}")(x)
         # Sums over many locations, and the logits, in float32 under every policy.
@@ -126,6 +132,7 @@ class CoDANet(keras.Model):
         self.temperature = scaling.temperature
         self.logit_bias = scaling.logit_bias
         self.class_names = class_names
+        self.pixel_dropout = pixel_dropout
         self.training_figures = {}
         self.compile()
 
@@ -316,6 +323,7 @@ class CoDANet(keras.Model):
             "temperature": self.temperature,
             "logit_bias": self.logit_bias,
             "class_names": self.class_names,
+            "pixel_dropout": self.pixel_dropout,
             "name": self.name,
             "dtype": keras.dtype_policies.serialize(self.dtype_policy),
             "trainable": self.trainable,
@@ -325,26 +333,3 @@ class CoDANet(keras.Model):
     def from_config(cls, config, custom_objects=None):
         """Build the network that :meth:`get_config` described."""
         return cls(**config)
-
-
-def _check_input_shape(input_shape) -> tuple[int | None, int | None, int]:
-    """Return ``(height, width, channels)``, or raise ``ValueError``."""
-    shape = tuple(input_shape) if isinstance(input_shape, (tuple, list)) else (input_shape,)
-    if len(shape) != 3 or shape[-1] is None:
-        raise ValueError(
-            "`input_shape` must be (height, width, channels), with height and width None for any size. "
-            f"Received: input_shape={input_shape!r}"
-        )
-    return tuple(size if size is None else check_int("input_shape", size) for size in shape)
-
-
-def _per_layer(name: str, value, length: int, check) -> tuple:
-    """Return one checked entry per layer from a single value or from one for each layer."""
-    if not isinstance(value, (tuple, list)):
-        value = (value,) * length
-    if len(value) != length:
-        raise ValueError(
-            f"`{name}` must be one value, or one for each of the {length} entries of `filters`. "
-            f"Received: {name}={value!r}"
-        )
-    return tuple(check(name, entry) for entry in value)

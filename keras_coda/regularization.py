@@ -43,7 +43,7 @@ def logits_and_linear_map(anatomy: Anatomy, images, labels, seed: keras.random.S
         Optimising for Interpretability, TPAMI 2022 (arXiv 2109.13004), regularization of the linear mapping.
     """
     *layers, scaling = anatomy.chain
-    sums, frozen = linearize_chain(layers, anatomy.encode(ops.cast(images, "float32")))
+    sums, frozen = linearize_chain(layers, anatomy.encode(ops.cast(images, "float32"), training=True))
     classes = true_and_other_classes(labels, anatomy.num_classes, seed)
     targets = ops.one_hot(classes, anatomy.num_classes, dtype="float32")  # (batch, 2, classes)
     # One class at a time: for several, the layers build their weights, which differentiation would then keep.

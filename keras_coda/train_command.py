@@ -42,7 +42,9 @@ def run(args: argparse.Namespace) -> list[tuple]:
         args.data, batch_size=recipe.batch_size, image_size=args.image_size, validation_split=args.validation_split,
         augment=recipe.augmentation, resize_ratio=recipe.resize_ratio, seed=args.seed, data_dir=args.data_dir,
     )  # fmt: skip
-    changed = {name: arguments[name] for name in ("temperature", "dtype") if arguments[name] is not None}
+    changed = {
+        name: arguments[name] for name in ("temperature", "pixel_dropout", "dtype") if arguments[name] is not None
+    }
     model, notes = training.network(args.preset, data, pretrained=args.pretrained or None, **changed)
     print(*notes, sep="\n", end="\n" * bool(notes))
     print(f"{data.name}: {data.num_train} images to train on, {data.num_validation} to validate, "

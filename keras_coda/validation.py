@@ -181,3 +181,26 @@ def to_numpy(values) -> np.ndarray:
 
         return keras.ops.convert_to_numpy(values)
     return np.asarray(values)
+
+
+def check_image_shape(input_shape) -> tuple[int | None, int | None, int]:
+    """Return ``(height, width, channels)``, or raise ``ValueError``."""
+    shape = tuple(input_shape) if isinstance(input_shape, (tuple, list)) else (input_shape,)
+    if len(shape) != 3 or shape[-1] is None:
+        raise ValueError(
+            "`input_shape` must be (height, width, channels), with height and width None for any size. "
+            f"Received: input_shape={input_shape!r}"
+        )
+    return tuple(size if size is None else check_int("input_shape", size) for size in shape)
+
+
+def check_per_layer(name: str, value, length: int, check) -> tuple:
+    """Return one checked entry per layer from a single value or from one for each layer."""
+    if not isinstance(value, (tuple, list)):
+        value = (value,) * length
+    if len(value) != length:
+        raise ValueError(
+            f"`{name}` must be one value, or one for each of the {length} entries of `filters`. "
+            f"Received: {name}={value!r}"
+        )
+    return tuple(check(name, entry) for entry in value)

@@ -25,6 +25,8 @@ def main() -> int:
         metavar="SOURCE",
         help="images of CIFAR-10: a folder with train/ and validation/, or a TFDS name (default: cifar10)",
     )
+    parser.add_argument("--grids", type=int, default=500, help="on which all methods are compared (default: 500)")
+    parser.add_argument("--images", type=int, default=1024, help="... and images (default: 1024), as in the paper")
     parser.add_argument("--quick", action="store_true", help="few images: to see whether it works, not to report")
     args = parser.parse_args()
     wrong = [part for part in args.parts if part not in PARTS]
@@ -34,9 +36,10 @@ def main() -> int:
     from benchmarks import records
     from benchmarks.evidence import networks, report, temperature
 
+    network = functools.partial(networks.run, n_grids=args.grids, n_images=args.images)
     runs = {
-        "digits": functools.partial(networks.run, "coda_digits", "digits"),
-        "cifar10": functools.partial(networks.run, "coda_xs_cifar10", args.cifar10),
+        "digits": functools.partial(network, "coda_digits", "digits"),
+        "cifar10": functools.partial(network, "coda_xs_cifar10", args.cifar10),
         "temperature_digits": functools.partial(temperature.run, "coda_digits", "digits"),
         "temperature_cifar10": functools.partial(temperature.run, "coda_xs_cifar10", args.cifar10),
     }

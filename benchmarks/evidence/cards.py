@@ -25,12 +25,12 @@ def write(record: dict) -> None:
     results = record["results"]
     preset, figures, training = results["preset"], results["figures"], results["training"]
     model = keras_coda.CoDANet.from_preset(preset)
-    ours = results["methods"]["contribution maps"]
+    located, removed = results["localization"], results["removal"]
     rows = [
         ("accuracy", f"{figures['accuracy']:.2%} of {figures['num_images']:,} validation images"),
         ("loss", f"{figures['loss']:.4f}"),
-        ("localization", f"{ours['localization']['mean']:.3f} ({ours['localization']['units']} grids of 3×3)"),
-        ("pixel removal, AUC", f"{ours['removal']['mean']:.3f} ({ours['removal']['units']} images)"),
+        ("localization", f"{located['mean']:.3f} ({located['units']} grids of 3×3)"),
+        ("pixel removal, AUC", f"{removed['mean']:.3f} ({removed['units']} images)"),
         ("largest completeness residual", f"{figures['largest_residual']:.0e}"),
     ]
     history = training.get("stages", [training])
@@ -45,11 +45,13 @@ def write(record: dict) -> None:
     text += f"\n`{record['command']}`, {record['date']}, {record['cores']} cores, {record['cpu']}.\n\n## Data\n\n"
     text += _DATA[preset] + "\n\n## Training\n\n"
     for number, stage in enumerate(history, 1):
+        rate = stage.get("learning_rate") or stage["recipe"]["learning_rate"]
+        dropout = f", up to {stage['pixel_dropout']:.0%} of the pixels dropped" if stage.get("pixel_dropout") else ""
         text += (
             f"{number}. {stage['epochs']} epochs at temperature {stage['temperature']:g}, batches of "
-            f"{stage['batch_size']}, {stage['optimizer']}, peak rate {stage['learning_rate']:g}, {stage['dtype']}, "
-            f"{_AUGMENTATION[preset]}; {stage['seconds_per_epoch']:.0f} s per epoch (median) on two cores; validation "
-            f"accuracy then {stage['validation_accuracy']:.2%}.\n"
+            f"{stage['batch_size']}, {stage['optimizer']}, peak rate {rate:g}, {stage['dtype']}, "
+            f"{_AUGMENTATION[preset]}{dropout}; {stage['seconds_per_epoch']:.0f} s per epoch (median) on two "
+            f"cores; validation accuracy then {stage['validation_accuracy']:.2%}.\n"
         )
     text += "\n## Limits\n\n" + _LIMITS[preset]
     text += "- A contribution map is exact about this network, not about the world: it says what the network used.\n"

@@ -28,6 +28,7 @@ _INTRODUCTION = """# Results
 
     make evidence                                # everything, CIFAR-10 by TensorFlow Datasets, then this page
     make evidence CIFAR10=photos/cifar10         # ... or from a folder with train/ and validation/
+    python -m benchmarks.evidence cifar10 --grids 25 --images 192  # methods compared on less: an hour instead of a day
     python -m benchmarks.evidence digits report  # some parts: digits cifar10 temperature_digits temperature_cifar10
 
 Everything is measured by the package's own harness ([localization](../keras_coda/evaluation/localization.py),
@@ -87,20 +88,30 @@ def _network(results) -> str:
         published = PUBLISHED.get(method, ("–", "–")) if is_cifar else ((), ())
         row = [method]
         for metric, value in zip(("localization", "removal"), published, strict=True):
-            cell = f"{each[metric]['mean']:.3f} ± {each[metric]['standard_error']:.3f}"
+            cell = _cell(each[metric])
             row.append(f"**{cell}**" if each[metric]["mean"] == best[metric] else cell)
             row += [value] if is_cifar else []
         rows.append(row)
     text += markdown(header, rows)
-    ours = results["methods"]["contribution maps"]
+    compared = results["methods"]["contribution maps"]
     text += (
-        f"\n{ours['localization']['units']} grids of {ours['localization']['requested']} asked for (chance 0.111; "
-        f"quartiles of the contribution maps {_quartiles(ours['localization'])}); {ours['removal']['units']} images "
-        f"for removal, whose mean probability is {results['untouched']:.3f} untouched. Most important first, the maps' "
-        f"area is {results['removed_most']['mean']:.3f}: lower is better there.\n\n"
+        f"\nAll methods on the same {compared['localization']['units']} grids (chance 0.111) and "
+        f"{compared['removal']['units']} images, whose mean probability is {compared['removal']['untouched']:.3f} "
+        "untouched.\n\n"
+    )
+    located, removed, most = results["localization"], results["removal"], results["removal_most"]
+    text += (
+        f"**The contribution maps alone**, on as many images as there are for them: localization **{_cell(located)}** "
+        f"({located['units']} grids of {located['requested']} asked for; quartiles {_quartiles(located)}); removal "
+        f"**{_cell(removed)}** ({removed['units']} images, untouched {removed['untouched']:.3f}); most important "
+        f"first {_cell(most)}: lower is better there.\n\n"
     )
     text += f"![Both metrics for every method](results/{preset}-comparison.png)\n\n"
     return text + f"![Contribution maps of validation images](results/{preset}-maps.png)\n\n"
+
+
+def _cell(summary) -> str:
+    return f"{summary['mean']:.3f} ± {summary['standard_error']:.3f}"
 
 
 def _quartiles(summary) -> str:

@@ -11,16 +11,21 @@ from pathlib import Path
 
 import keras_coda
 from benchmarks.evidence.networks import ROOT
+from keras_coda import presets
 
 
 def main() -> None:
     """Write ``keras_coda/presets/<preset>``."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.evidence.ship", description=__doc__)
-    parser.add_argument("preset", choices=keras_coda.presets.names())
+    parser.add_argument("preset", choices=presets.names())
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN")
+    parser.add_argument(
+        "--from-shipped", action="store_true", help="the first run began with the network shipped so far (--pretrained)"
+    )
     args = parser.parse_args()
     *earlier, model = (keras_coda.CoDANet.from_preset(run / "model") for run in args.runs)
-    stages = [_stage(each, run) for each, run in zip((*earlier, model), args.runs, strict=True)]
+    before = presets.read(presets.folder(args.preset))[0]["training_figures"]["stages"] if args.from_shipped else []
+    stages = before + [_stage(each, run) for each, run in zip((*earlier, model), args.runs, strict=True)]
     model.training_figures = {"stages": stages, "validation_accuracy": stages[-1]["validation_accuracy"]}
     folder = ROOT / "keras_coda" / "presets" / args.preset
     shutil.rmtree(folder, ignore_errors=True)
@@ -37,6 +42,7 @@ def _stage(model, run):
     return {
         **figures,
         "temperature": model.temperature,
+        "pixel_dropout": model.pixel_dropout,
         "batch_size": arguments["batch_size"],
         "dtype": arguments["dtype"] or "float32",
         "seed": arguments["seed"],
