@@ -4,16 +4,16 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import keras
 import numpy as np
-from keras import ops
 
 from keras_coda import explanations
-from keras_coda.anatomy import Anatomy
 from keras_coda.files import new_folder
-from keras_coda.validation import check_int
+from keras_coda.signatures import Signatures
+from keras_coda.validation import require
 
 # Runs in a process of its own: a SavedModel needs nothing but TensorFlow.
 _BARE_TENSORFLOW = """
@@ -30,27 +30,37 @@ np.savez(results, **{name: tensor.numpy() for name, tensor in outputs.items()})
 """
 
 
-def export_saved_model(model: keras.Model, path: str | os.PathLike, *, top_k: int = 1, verbose: bool = False) -> None:
+def export_saved_model(
+    model: keras.Model,
+    path: str | os.PathLike,
+    *,
+    top_k: int = 1,
+    image_size: int | Sequence[int] | None = None,
+    linear_map: bool = False,
+    warmup: bool | None = None,
+    verbose: bool = False,
+) -> None:
     """Write a SavedModel with predictions and contribution maps, whole or not at all.
 
-    Signatures (all float32 but ``classes``; the batch size is free):
-
-    - ``serving_default``: ``images (batch, H, W, c)``, pixels in [0, 255], to ``logits`` and ``probabilities``
-      ``(batch, C)``;
-    - ``contributions``: ``images`` to these plus, for the ``top_k`` largest logits, ``classes (batch, K)`` int32,
-      ``contributions (batch, K, H, W)`` and ``residual (batch, K)``, the completeness error
-      ``|Σ contributions + bias - logit|``.
-
-    Both run in float32 whatever the model's dtype policy, so that they agree with ``explain``.
+    Its signatures are those of :mod:`keras_coda.signatures`; the weights are stored once for all of them. All run in
+    float32 whatever the model's dtype policy, so that they agree with ``explain``, and none needs XLA. Pixels that are
+    not finite or outside [0, 255], classes out of range and files that are no images are refused with an error.
 
     Args:
         model: an explainable model, see :func:`keras_coda.explain`.
         path: the folder to be; for TF Serving ``<base>/<integer version>``. It must not exist.
-        top_k: number of classes explained per image.
+        top_k: K, the number of classes of which there are maps per image.
+        image_size: int or ``(height, width)``, for a network that takes any size; None leaves it free, without the
+            signatures for image files.
+        linear_map: whether maps come with ``linear_map (B, K, H, W, 2c)``, the weights of the encoded image.
+        warmup: whether to add requests that TF Serving runs when it loads the model, so that the first callers need
+            not wait, see :mod:`keras_coda.warmup`; it needs the extra ``serving``. None: if that is installed and the
+            image size is fixed.
         verbose: whether Keras prints the signatures.
 
     Raises:
         FileExistsError: if ``path`` exists.
+        ImportError: for ``warmup=True`` without the extra.
         ValueError: if ``top_k`` is not in [1, classes], or the model is not explainable.
         RuntimeError: on a backend other than TensorFlow.
     """
@@ -60,30 +70,22 @@ def export_saved_model(model: keras.Model, path: str | os.PathLike, *, top_k: in
             f"backend={keras.backend.backend()!r}. Save the model (`model.save('model.keras')`), load and "
             "export it in a process with KERAS_BACKEND=tensorflow."
         )
-    import tensorflow as tf
+    from keras_coda import warmup as warmups
 
-    anatomy = Anatomy.of(model)
-    if check_int("top_k", top_k) > anatomy.num_classes:
-        raise ValueError(f"`top_k` must not exceed the {anatomy.num_classes} classes. Received: top_k={top_k}")
-
-    def predict(images):
-        logits = anatomy.logits(images)
-        return {"logits": logits, "probabilities": ops.sigmoid(logits)}
-
-    def explain(images):
-        results = anatomy.explain(images, top_k=top_k)
-        logits = results["logits"]
-        chosen = ops.take_along_axis(logits, results["classes"], axis=1)
-        total = ops.sum(results["contributions"], axis=(2, 3)) + anatomy.bias
-        return {**results, "probabilities": ops.sigmoid(logits), "residual": ops.abs(total - chosen)}
-
-    signature = [tf.TensorSpec((None, *anatomy.input_shape), tf.float32, name="images")]
+    signatures = Signatures.of(model, top_k=top_k, image_size=image_size, linear_map=linear_map)
+    if warmup is None:
+        warmup = signatures.has_size and warmups.is_available()
+    if warmup:
+        warmups.require_serving_api()
+        rule = "Warm-up requests need images of one size"
+        require(signatures.has_size, rule, "Pass `image_size`", image_size=signatures.image_size)
     with new_folder(path) as folder:
-        archive = keras.export.ExportArchive()
-        archive.track(model)
-        archive.add_endpoint("serving_default", predict, input_signature=signature)
-        archive.add_endpoint("contributions", explain, input_signature=signature)
+        archive = keras.export.ExportArchive()  # not told to `track` the model, which would store weights twice
+        for name, (function, specs) in signatures.serving().items():
+            archive.add_endpoint(name, function, input_signature=specs)
         archive.write_out(str(folder), verbose=verbose)
+        if warmup:
+            warmups.write_warmup(folder)
 
 
 def compare_saved_model(model, folder: str | os.PathLike, images: np.ndarray | None = None) -> float:
