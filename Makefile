@@ -2,7 +2,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 
-.PHONY: demo test lint format benchmark evidence clean
+.PHONY: demo test lint format serve-check benchmark evidence clean
 
 demo: .venv/.package ## train on the embedded digits, explain, export, serve from the SavedModel
 	$(BIN)/keras-coda demo
@@ -17,6 +17,9 @@ lint: .venv/.test ## format and lint, checked only
 format: .venv/.test
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+serve-check: .venv/.test ## the files of export/ against an exported network, without Docker
+	$(BIN)/python -m export.check
 
 benchmark: .venv/.package ## speed and memory, about 12 minutes; rewrites benchmarks/README.md
 	$(BIN)/python -m benchmarks

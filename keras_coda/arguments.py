@@ -123,7 +123,10 @@ def parser() -> argparse.ArgumentParser:
         "keras-coda explain --model runs/photos/model --top-k 2 --out reasons holiday/ cat.jpg",
     )  # fmt: skip
     explain.add_argument("paths", nargs="+", metavar="PATH", help="image, or folder of images (png, jpg, bmp, gif)")
-    _add_model(explain)
+    source = explain.add_mutually_exclusive_group(required=True)
+    source.add_argument("--model", metavar="FOLDER|PRESET", help="a trained network, such as OUT/model")
+    source.add_argument("--server", metavar="URL", help="a model on a server: http://HOST:PORT/v1/models/NAME or "
+                        "grpc://HOST:PORT/NAME; it needs keras-coda[serving]")  # fmt: skip
     explain.add_argument("--out", required=True, metavar="FOLDER", help="where the results go")
     which = explain.add_mutually_exclusive_group()
     which.add_argument("--classes", metavar="A,B", help="names or indices; default: the predicted class")
@@ -133,12 +136,20 @@ def parser() -> argparse.ArgumentParser:
     explain.add_argument("--overwrite", action="store_true", help="replace results that exist")
 
     export = add(
-        "export", "Write a SavedModel that predicts and explains, and compare it, in bare TensorFlow, with "
-        "Keras.", "keras-coda export --model runs/digits/model --out served/digits/1",
+        "export", "Write a network that predicts and explains: a SavedModel for TensorFlow and TF Serving, compared "
+        "with Keras in bare TensorFlow, or one file for ONNX Runtime or LiteRT.",
+        "keras-coda export --model runs/photos/model --out served/photos/1 --top-k 3 --verify",
     )  # fmt: skip
     _add_model(export)
-    export.add_argument("--out", required=True, metavar="FOLDER", help="must not exist; for TF Serving BASE/VERSION")
+    export.add_argument("--out", required=True, metavar="PATH", help="must not exist; for TF Serving BASE/VERSION")
+    export.add_argument("--format", choices=("tf_saved_model", "onnx", "litert"), default="tf_saved_model")
     export.add_argument("--top-k", type=_positive, default=1, metavar="K", help="classes explained per image")
+    export.add_argument("--image-size", type=_size, metavar="SIDE|HxW", help="fix it, of a network for any size")
+    export.add_argument("--linear-map", action="store_true", help="return the linear map with the maps, too")
+    export.add_argument("--warmup", action=argparse.BooleanOptionalAction, default=None, help="add requests that TF "
+                        "Serving runs as it loads the model; default: if keras-coda[serving] is there")  # fmt: skip
+    export.add_argument("--verify", action="store_true", help="check the folder as TF Serving would want it, replay "
+                        "the warm-up, print residuals")  # fmt: skip
 
     add("presets", "List the architectures that come with this package.", "keras-coda presets")
     return top

@@ -6,6 +6,7 @@ import warnings
 from pathlib import Path
 
 from keras_coda.files import new_file
+from keras_coda.validation import require
 
 
 def demo(args: argparse.Namespace) -> None:
@@ -87,25 +88,48 @@ def tune(args: argparse.Namespace) -> None:
 
 
 def explain(args: argparse.Namespace) -> None:
-    """Explain predictions for image files."""
-    from keras_coda.explain_files import explain_files
+    """Explain predictions for image files, by a network or by a server that has one."""
+    from keras_coda import explain_files
 
-    model = _load_model(args.model)
     classes = None if args.classes is None else [entry.strip() for entry in args.classes.split(",")]
-    rows = explain_files(
-        model, args.paths, args.out, classes=classes, top_k=args.top_k, wrt=args.wrt,
-        linear_map=args.linear_map, overwrite=args.overwrite,
-    )  # fmt: skip
+    options = {"classes": classes, "overwrite": args.overwrite}
+    if args.server:
+        from keras_coda import serving
+
+        given = {"--top-k": args.top_k, "--wrt": args.wrt, "--linear-map": args.linear_map}
+        rule = "With --server, how many classes and what of them is computed was decided at export"
+        require(not any(given.values()), rule, "Leave them out", **{k: v for k, v in given.items() if v})
+        with serving.connect(args.server) as client:
+            rows = explain_files.explain_files_on_server(client, args.paths, args.out, **options)
+    else:
+        options |= {"top_k": args.top_k, "wrt": args.wrt, "linear_map": args.linear_map}
+        rows = explain_files.explain_files(_load_model(args.model), args.paths, args.out, **options)
     _print_table([("file", "class", "probability", "residual"), *rows])
 
 
 def export(args: argparse.Namespace) -> None:
-    """Write a SavedModel and compare it with Keras."""
-    from keras_coda.saved_model import compare_saved_model
-
+    """Write a network for other runtimes and compare it with Keras."""
     model = _load_model(args.model)
-    model.export(args.out, top_k=args.top_k)
-    difference = compare_saved_model(model, args.out)
+    options = {"top_k": args.top_k, "image_size": args.image_size, "linear_map": args.linear_map}
+    if args.format != "tf_saved_model":
+        given = {"--warmup": args.warmup, "--verify": args.verify}
+        require(
+            not any(given.values()), "Only a SavedModel has warm-up requests and a check", "Leave them out", **given
+        )
+        model.export(args.out, args.format, **options)
+        _print_table([(args.format, args.out), ("size", f"{Path(args.out).stat().st_size / 2**20:.1f} MB")])
+        return
+    from keras_coda import saved_model, saved_model_check
+
+    model.export(args.out, warmup=args.warmup, **options)
+    if args.verify:
+        checks = saved_model_check.verify(args.out, model)
+        print(saved_model_check.table(checks))
+        failed = [check.name for check in checks if not check.passed]
+        if failed:
+            raise RuntimeError(f"An exported folder must pass all checks. Received: '{args.out}', failed: {failed}")
+        return
+    difference = saved_model.compare_saved_model(model, args.out)
     _print_table([("SavedModel", args.out), ("SavedModel against Keras", f"{difference:.1e} (largest difference)")])
 
 

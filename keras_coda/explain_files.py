@@ -1,6 +1,7 @@
 """Explanations of image files: a picture and the numbers for each."""
 
 import difflib
+import math
 import os
 from collections import Counter
 from collections.abc import Iterable
@@ -57,8 +58,61 @@ def explain_files(
         raise ValueError(f"Image files have 1 or 3 channels. Received: a network for {channels}. Use `model.explain`.")
     for file in files:
         _read(file, channels)
+    fixed = None not in size
+    resize = keras.layers.Resizing(*size, crop_to_aspect_ratio=True, dtype="float32") if fixed else np.asarray
+
+    def explain(chosen):
+        images = np.stack([np.asarray(resize(_read(file, channels).astype("float32"))) for file in chosen])
+        wanted = None if classes is None else np.tile(classes, (len(images), 1))
+        return model.explain(images, wanted, top_k=top_k, wrt=wrt, linear_map=linear_map, verbose=False)
+
+    draws_linear_map = linear_map and wrt is None
+    return _explain_and_write(files, out, explain, batch_size if fixed else 1, draws_linear_map, overwrite)
+
+
+def explain_files_on_server(
+    client,
+    paths: Iterable[str | os.PathLike],
+    out: str | os.PathLike,
+    *,
+    classes: Iterable[str | int] | None = None,
+    overwrite: bool = False,
+    batch_size: int = 8,
+) -> list[tuple[str, str, str, str]]:
+    """Explain image files by a model on a server, which decodes and resizes them; write as :func:`explain_files`.
+
+    Args:
+        client: a :class:`keras_coda.serving.RestClient` or ``GrpcClient``.
+        paths: as for :func:`explain_files`; as ``out`` and ``overwrite`` are, too.
+        out: folder for the results.
+        classes: indices of as many classes as the model was exported for, or names if the client knows them; None for
+            the most probable.
+        overwrite: whether results that exist are replaced.
+        batch_size: files in a request.
+
+    Returns:
+        The same rows.
+
+    Raises:
+        ServingError: if the server gives no answer to rely on. Files before were written.
+        ValueError, FileExistsError: as :func:`explain_files`.
+    """
+    out = Path(out).expanduser()
+    indices = None if classes is None else _indices(classes, client)
+    files = _find(paths, out)
+    for file in files:
+        _read(file, 3)
+
+    def explain(chosen):
+        return client.explain(list(chosen), None if indices is None else np.tile(indices, (len(chosen), 1)))
+
+    return _explain_and_write(files, out, explain, batch_size, False, overwrite)
+
+
+def _explain_and_write(files, out, explain, batch_size, draws_linear_map, overwrite):
+    """Explain files, so many at a time, and write a picture and the numbers for each; return the rows."""
     names = _unique_names(files)
-    endings = (".png", ".npz", ".linear_map.png")[: 3 if linear_map and wrt is None else 2]
+    endings = (".png", ".npz", ".linear_map.png")[: 3 if draws_linear_map else 2]
     existing = [path for name in names for ending in endings if (path := out / f"{name}{ending}").exists()]
     destroyed = {path.resolve() for path in existing} & set(files)
     if destroyed or (existing and not overwrite):
@@ -67,35 +121,28 @@ def explain_files(
         raise FileExistsError(
             f"Results must not replace {'images' if destroyed else 'files'}. Received: {shown}. {fix}"
         )
-
-    fixed = None not in size
-    resize = keras.layers.Resizing(*size, crop_to_aspect_ratio=True, dtype="float32") if fixed else np.asarray
     rows, bar = [], keras.utils.Progbar(len(files), unit_name="image")
-    step = batch_size if fixed else 1
-    for start in range(0, len(files), step):
-        chosen = slice(start, start + step)
-        images = np.stack([np.asarray(resize(_read(file, channels).astype("float32"))) for file in files[chosen]])
-        wanted = None if classes is None else np.tile(classes, (len(images), 1))
-        explanation = model.explain(images, wanted, top_k=top_k, wrt=wrt, linear_map=linear_map, verbose=False)
+    for start in range(0, len(files), batch_size):
+        chosen = slice(start, start + batch_size)
+        explanation = explain(files[chosen])
         out.mkdir(parents=True, exist_ok=True)
         for index, (file, name) in enumerate(zip(files[chosen], names[chosen], strict=True)):
             one = explanation[index]
             visualization.save_picture(one.plot(), out / f"{name}.png")
-            if linear_map and wrt is None:
+            if draws_linear_map:
                 visualization.save_picture(one.plot_linear_map(), out / f"{name}.linear_map.png")
             one.save(out / f"{name}.npz")
-            for k, label in enumerate(one.classes[0]):
-                called = one.class_names[label] if one.class_names else str(label)
-                rows.append(
-                    (
-                        min(str(file), os.path.relpath(file), key=len),
-                        called,
-                        f"{one.probabilities[0, label]:.1%}",
-                        f"{one.residual[0, k]:.1e}",
-                    )
-                )
+            rows += _rows(file, one)
             bar.add(1)
     return rows
+
+
+def _rows(file, explanation):
+    """A row ``(file, class, probability, residual)`` for every class of an explanation of one image."""
+    shortest = min(str(file), os.path.relpath(file), key=len)
+    for k, label in enumerate(explanation.classes[0]):
+        called = explanation.class_names[label] if explanation.class_names else str(label)
+        yield shortest, called, f"{explanation.probabilities[0, label]:.1%}", f"{explanation.residual[0, k]:.1e}"
 
 
 def _find(paths, out):
@@ -146,18 +193,17 @@ def _unique_names(files):
 
 
 def _indices(classes, model):
-    """Return the indices of classes given as names or indices."""
+    """Return the indices of classes given as names or indices; a client knows not how many there are."""
     names = [name.casefold() for name in model.class_names or ()]
+    count = getattr(model, "num_classes", len(names) or math.inf)
     indices = []
     for entry in map(str, classes):
         if entry.casefold() in names:
             indices.append(names.index(entry.casefold()))
-        elif entry.isdigit() and int(entry) < model.num_classes:
+        elif entry.isdigit() and int(entry) < count:
             indices.append(int(entry))
         else:
             near = difflib.get_close_matches(entry.casefold(), names)
             hint = f"Did you mean {' or '.join(map(repr, near))}?" if near else f"Names: {', '.join(names) or 'none'}."
-            raise ValueError(
-                f"Classes are names, or indices in [0, {model.num_classes - 1}]. Received: {entry!r}. {hint}"
-            )
+            raise ValueError(f"Classes are names, or indices in [0, {count - 1}]. Received: {entry!r}. {hint}")
     return indices

@@ -26,7 +26,7 @@ images = tf.constant(np.load(images))
 signatures = tf.saved_model.load(folder).signatures
 outputs = {**signatures["serving_default"](images=images), **signatures["contributions"](images=images)}
 assert "keras_coda" not in sys.modules
-np.savez(results, **{name: tensor.numpy() for name, tensor in outputs.items()})
+np.savez(results, **{name: tensor.numpy() for name, tensor in outputs.items() if tensor.dtype != tf.string})
 """
 
 

@@ -5,7 +5,7 @@
 | `serving_default` | `images` | predictions |
 | `contributions` | `images` | predictions and maps of the K most probable classes |
 | `contributions_for_classes` | `images`, `classes` | predictions and maps of K classes of the caller's choice |
-| these with `_bytes` behind | `image_bytes` instead of `images` | the same; with maps also `images`, what was explained |
+| these with `_bytes` behind | `image_bytes`, not `images` | the same; with maps also `images`, what was explained |
 
 Every input and output has a leading batch dimension, K and the image size are fixed, all numbers are float32 but for
 classes (int32) and names (strings): what TF Serving's batching and REST API ask for.
