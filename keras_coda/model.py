@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import keras
 import numpy as np
 
-from keras_coda import explanations, presets, saved_model
+from keras_coda import converters, explanations, presets, saved_model
 from keras_coda.compiled_explainer import compiled_explainer
 from keras_coda.layers import AddInverse, DAUConv2D, GlobalSumPooling2D, LogitScaling
 from keras_coda.losses import OneVsAllCrossentropy
@@ -227,18 +227,20 @@ class CoDANet(keras.Model):
         """Explain a data set a batch at a time; see :func:`keras_coda.explain_batches`."""
         return explanations.explain_batches(self, dataset, **{"class_names": self.class_names, **kwargs})
 
-    def export(self, filepath, format="tf_saved_model", *, top_k=1, verbose=False):
-        """Write a SavedModel with predictions and maps; see :func:`keras_coda.saved_model.export_saved_model`.
+    def export(self, filepath, format="tf_saved_model", **kwargs):
+        """Write the network with predictions and maps for other runtimes, whole or not at all.
 
         Args:
-            filepath: the folder to be; for TF Serving ``<base>/<integer version>``. It must not exist.
-            format: ``"tf_saved_model"``.
-            top_k: number of classes explained per image.
-            verbose: whether Keras prints the signatures.
+            filepath: the folder or file to be; for TF Serving ``<base>/<integer version>``. It must not exist.
+            format: ``"tf_saved_model"``, a folder, see :func:`keras_coda.saved_model.export_saved_model`; ``"onnx"``
+                or ``"litert"``, a file, see :mod:`keras_coda.converters`.
+            **kwargs: ``top_k``, ``image_size``, ``linear_map``, ``verbose``; for a SavedModel also ``warmup``.
         """
-        if format != "tf_saved_model":
-            raise ValueError(f'`format` must be "tf_saved_model". Received: format={format!r}')
-        saved_model.export_saved_model(self, filepath, top_k=top_k, verbose=verbose)
+        if format in converters.FORMATS:
+            return converters.convert(self, filepath, format, **kwargs)
+        rule = f'`format` must be "tf_saved_model", {" or ".join(map(repr, converters.FORMATS))}'
+        require(format == "tf_saved_model", rule, format=format)
+        return saved_model.export_saved_model(self, filepath, **kwargs)
 
     @classmethod
     def from_preset(cls, name_or_folder: str | os.PathLike, *, load_weights: bool | None = None, **overrides):
