@@ -9,7 +9,7 @@ __version__ = "0.1.0"
 # Everybody else gets the public names, and Keras the classes it must know to load a model.
 _PROGRAM = Path((getattr(sys, "argv", None) or [""])[0]).stem
 if _PROGRAM != "keras-coda" and sys.orig_argv[1:3] != ["-m", __name__]:
-    from keras_coda import callbacks, checkpoints, data, evaluation, posthoc, presets, visualization
+    from keras_coda import callbacks, checkpoints, data, evaluation, posthoc, presets, serving, visualization
     from keras_coda.dynamic_linear import Chain, DynamicLinear, ResidualSum
     from keras_coda.explanations import Explanation, explain, explain_batches
     from keras_coda.layers import AddInverse, DAUConv2D, DAUDense, GlobalSumPooling2D, LogitScaling
@@ -36,5 +36,6 @@ __all__ = [
     "explain_batches",
     "posthoc",
     "presets",
+    "serving",
     "visualization",
 ]

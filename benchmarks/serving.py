@@ -1,0 +1,163 @@
+"""Latency and throughput of the clients of a model server, on loopback: ``python -m benchmarks.serving [--quick]``.
+
+A minute or two; prints a Markdown table. The servers are the stand-ins of the tests
+(``tests/serving_doubles.py``) in a process of their own, with the SavedModel behind them; TF Serving itself reads and
+writes JSON faster. What is measured are the clients, with all their checks, and how protocols compare. In the rows
+without a server the same SavedModel is called in this process.
+"""
+
+import argparse
+import contextlib
+import datetime
+import io
+import multiprocessing
+import os
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import numpy as np
+
+from benchmarks import records
+
+BATCHES, CALLERS, TOP_K, NAME = (1, 8, 32), 4, 1, "model"
+COLUMNS = ("client", "images as", "maps", "batch", "calls", "p50, ms", "p90, ms", "p99, ms", "images/s, 1 caller",
+           f"images/s, {CALLERS} callers")  # fmt: skip
+
+
+def run(quick: bool, preset: str = "coda_xs_cifar10") -> dict:
+    """Measure every client, payload and batch size, predictions without and with a map of the predicted class.
+
+    Args:
+        quick: whether a few calls each will do.
+        preset: a shipped network.
+
+    Returns:
+        ``{"preset": ..., "rows": ...}``; a row has an entry for each of ``COLUMNS``.
+    """
+    from keras_coda import CoDANet, serving
+
+    network = CoDANet.from_preset(preset)
+    images = np.random.default_rng(0).integers(0, 256, (max(BATCHES), *network.input.shape[1:]), dtype="uint8")
+    with tempfile.TemporaryDirectory() as folder:
+        network.export(f"{folder}/1", top_k=TOP_K, warmup=False)
+        with (
+            _servers(f"{folder}/1") as (rest, rpc),
+            serving.RestClient(f"http://{rest}", NAME) as rest_client,
+            serving.GrpcClient(rpc, NAME) as grpc_client,
+        ):
+            sources = {"none": _Direct(f"{folder}/1"), "REST": rest_client, "gRPC": grpc_client}
+            rows = [row for batch in BATCHES for row in _rows(sources, images[:batch], 0.05 if quick else 0.4)]
+    return {"preset": preset, "rows": rows}
+
+
+@contextlib.contextmanager
+def _servers(folder):
+    """Run both stand-ins in another process, which shares no interpreter lock with the clients."""
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_serve, args=(folder, theirs), daemon=True)
+    process.start()
+    try:
+        if not ours.poll(120):
+            raise RuntimeError(f"The servers must start within two minutes. Received: '{folder}'")
+        yield ours.recv()
+    finally:
+        with contextlib.suppress(BrokenPipeError):
+            ours.send("end")
+        process.join(20)
+        process.kill()
+
+
+def _serve(folder, pipe):
+    from tests.serving_doubles import GrpcDouble, RestDouble
+    from tests.serving_models import LoadedVersion, Models
+
+    models = Models(NAME, {1: LoadedVersion(folder)})
+    with RestDouble(models) as rest, GrpcDouble(models) as rpc:
+        pipe.send((rest.address, rpc.address))
+        pipe.recv()
+
+
+class _Direct:
+    """The SavedModel in this process: what clients are compared to."""
+
+    def __init__(self, folder):
+        from tests.serving_models import LoadedVersion
+
+        self._loaded = LoadedVersion(folder)
+
+    def predict(self, images):
+        return self._run("serving_default", images)
+
+    def explain(self, images):
+        return self._run("contributions", images)
+
+    def _run(self, signature, images):
+        if isinstance(images, list):
+            return self._loaded.run(f"{signature}_bytes", {"image_bytes": np.array(images, dtype=object)})
+        return self._loaded.run(signature, {"images": images.astype("float32")})
+
+
+def _rows(sources, images, seconds):
+    files = [_png(image) for image in images]
+    for maps in (False, True):
+        for payload, given in (("arrays", images), ("PNG files", files)):
+            for name, source in sources.items():
+                call = source.explain if maps else source.predict
+                measured = _measure(call, given, seconds)
+                yield [name, payload, "yes" if maps else "no", len(images), *measured]
+
+
+def _measure(call, images, seconds):
+    """Return the calls of one caller, percentiles of their milliseconds, images per second of one and of several."""
+    _repeat(call, images, 0.0)  # warm
+    took = _repeat(call, images, seconds)
+    start = time.perf_counter()
+    with ThreadPoolExecutor(CALLERS) as pool:
+        counts = list(pool.map(lambda _: len(_repeat(call, images, seconds)), range(CALLERS)))
+    together = len(images) * sum(counts) / (time.perf_counter() - start)
+    percentiles = (round(float(value), 1) for value in 1e3 * np.percentile(took, (50, 90, 99)))
+    return [len(took), *percentiles, round(len(images) * len(took) / sum(took)), round(together)]
+
+
+def _repeat(call, images, seconds):
+    """Call until the time is up, three times at least; return the seconds of each."""
+    took, end = [], time.perf_counter() + seconds
+    while len(took) < 3 or time.perf_counter() < end:
+        start = time.perf_counter()
+        call(images)
+        took.append(time.perf_counter() - start)
+    return took
+
+
+def _png(image):
+    from PIL import Image
+
+    file = io.BytesIO()
+    Image.fromarray(np.squeeze(image)).save(file, "PNG")
+    return file.getvalue()
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.serving", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="few calls: to see whether it works, not to report")
+    parser.add_argument("--preset", default="coda_xs_cifar10", help="a shipped network")
+    args = parser.parse_args()
+    load, results, machine = os.getloadavg()[0], run(args.quick, args.preset), records.machine()
+    versions = ", ".join(f"{name} {number}" for name, number in machine["versions"].items())
+    print(f"`{' '.join(['python -m benchmarks.serving', *sys.argv[1:]])}`, "
+          f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d %H:%M} UTC, `{results['preset']}`, one map per image. "
+          f"{machine['cores']} cores, {machine['cpu']}; {versions}; load before {load:.1f}.\n")  # fmt: skip
+    print(f"| {' | '.join(COLUMNS)} |")
+    print(f"|{'---|' * 3}{'---:|' * (len(COLUMNS) - 3)}")
+    for row in results["rows"]:
+        print(f"| {' | '.join(map(str, row))} |")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,176 @@
+"""What clients of a model server have in common: requests checked, retries, answers checked."""
+
+import abc
+import time
+from collections.abc import Mapping
+
+from keras_coda.serving.answers import Prediction, read_explanation, read_prediction
+from keras_coda.serving.errors import DeadlineExceeded, InvalidRequest, ServingError
+from keras_coda.serving.metadata import ModelMetadata, VersionStatus
+from keras_coda.serving.requests import Request, check_offered, explain_request, predict_request
+from keras_coda.serving.retries import Retries
+from keras_coda.validation import check_finite, check_int, require
+
+_FIRST_POLL, _LONGEST_POLL = 0.05, 1.0  # seconds; the server itself looks for new versions every second
+
+
+class Client(abc.ABC):
+    """A client of one model on one server, safe to share among threads; close it, or use it with ``with``.
+
+    Subclasses say how requests travel.
+
+    Attributes:
+        model: name of the model.
+        version: int, or None for the newest.
+        label: str, or None.
+        class_names: one name per class, or None for those served.
+    """
+
+    def __init__(self, model, *, version, label, timeout, retries, backoff, class_names):
+        require(isinstance(model, str) and model, "`model` must be the name of a model", model=model)
+        require(version is None or label is None, "Give `version` or `label`, not both", version=version, label=label)
+        require(label is None or (isinstance(label, str) and label), "`label` must be a name", label=label)
+        self.model, self.label = model, label
+        self.version = None if version is None else check_int("version", version, 0)
+        self.class_names = None if class_names is None else tuple(map(str, class_names))
+        self._retries = Retries(timeout, retries, backoff)
+        self._offered: ModelMetadata | None = None
+        self._is_closed = False
+
+    # === What a caller uses ===
+
+    def predict(self, images) -> Prediction:
+        """Predict.
+
+        Args:
+            images: ``(B, H, W, c)`` of any real dtype, pixels in [0, 255]. Or image files, which the server decodes
+                and resizes: a path, the contents (bytes), or a list of them.
+
+        Returns:
+            A :class:`~keras_coda.serving.Prediction`.
+
+        Raises:
+            ValueError, TypeError: for images that are not as above; before anything is sent.
+            InvalidRequest: if the server refuses them: another image size, files that are no images.
+            ServingError: if there is no answer to rely on; its subclasses say why.
+        """
+        request = predict_request(images)
+        return read_prediction(request, self._answer(request))
+
+    def explain(self, images, classes=None):
+        """Explain predictions exactly.
+
+        Args:
+            images: as for :meth:`predict`.
+            classes: None for the K most probable classes; an int for all images, ``(B,)`` for one per image, or
+                ``(B, K)``. K is what the model was exported with (``top_k``).
+
+        Returns:
+            The same :class:`keras_coda.Explanation` that the network itself gives. For image files its ``images`` are
+            the pictures as the network got them.
+
+        Raises:
+            ValueError, TypeError: for arguments that are not as above; before anything is sent.
+            InvalidRequest: if the server refuses them: another image size or K, classes out of range.
+            IncompleteMaps: if contributions do not sum to their logit.
+            ServingError: if there is no answer to rely on; its subclasses say why.
+        """
+        request = explain_request(images, classes)
+        return read_explanation(request, self._answer(request), self.class_names)
+
+    def status(self) -> tuple[VersionStatus, ...]:
+        """Return the state of each version (of the one chosen, if one was), newest first.
+
+        Raises:
+            ServingError: see :mod:`keras_coda.serving.errors`.
+        """
+        return self._call(self._status, self._retries.deadline())
+
+    def metadata(self) -> ModelMetadata:
+        """Return name, version and signatures of the model that answers.
+
+        Raises:
+            ServingError: see :mod:`keras_coda.serving.errors`.
+        """
+        self._offered = self._call(self._metadata, self._retries.deadline())
+        return self._offered
+
+    def wait_until_ready(self, timeout: float = 60.0) -> ModelMetadata:
+        """Wait until the server answers and has the model, of the version or label chosen.
+
+        Args:
+            timeout: seconds.
+
+        Returns:
+            Its metadata.
+
+        Raises:
+            DeadlineExceeded: if it is not ready by then, with what the server said last.
+        """
+        deadline, pause = time.monotonic() + check_finite("timeout", timeout), _FIRST_POLL
+        while True:
+            try:
+                self._offered = self._metadata(max(deadline - time.monotonic(), _FIRST_POLL))
+                return self._offered
+            except ServingError as error:
+                if self._is_closed or time.monotonic() + pause >= deadline:
+                    rule = f"'{self.model}' must be ready within {timeout:g} s"
+                    raise DeadlineExceeded(f"{rule}. Received: {error}{self._load_errors()}") from error
+            time.sleep(pause)
+            pause = min(2 * pause, _LONGEST_POLL)
+
+    def close(self) -> None:
+        """Close the connection; further calls raise :class:`ServingError`."""
+        if not self._is_closed:
+            self._is_closed = True
+            self._close()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    # === How requests travel: one attempt each, within so many seconds ===
+
+    @abc.abstractmethod
+    def _predict(self, request: Request, seconds: float) -> Mapping: ...
+
+    @abc.abstractmethod
+    def _status(self, seconds: float) -> tuple[VersionStatus, ...]: ...
+
+    @abc.abstractmethod
+    def _metadata(self, seconds: float) -> ModelMetadata: ...
+
+    @abc.abstractmethod
+    def _close(self) -> None: ...
+
+    # === Calls ===
+
+    def _answer(self, request):
+        deadline = self._retries.deadline()
+        self._check_offered(request, deadline)
+        return self._call(lambda seconds: self._predict(request, seconds), deadline)
+
+    def _check_offered(self, request, deadline):
+        """Check shapes against what the server takes; it is asked once, and again if it might have a new version."""
+        if self._offered is not None:
+            try:
+                return check_offered(request, self._offered)
+            except InvalidRequest:
+                pass
+        self._offered = self._call(self._metadata, deadline)
+        return check_offered(request, self._offered)
+
+    def _call(self, attempt, deadline):
+        if self._is_closed:
+            raise ServingError(f"This client is closed. Received: a request for '{self.model}'. Open another")
+        return self._retries.call(attempt, deadline)
+
+    def _load_errors(self) -> str:
+        """Say why versions could not be loaded, if the server knows."""
+        try:
+            found = [f"version {status.version}: {status.error}" for status in self._status(1.0) if status.error]
+        except ServingError:
+            found = []
+        return f" ({'; '.join(found)})" if found else ""

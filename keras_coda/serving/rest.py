@@ -1,0 +1,206 @@
+"""Client of TF Serving's REST API."""
+
+import base64
+import json
+import time
+from collections.abc import Mapping, Sequence
+from urllib.parse import quote, urlsplit
+
+import numpy as np
+
+from keras_coda.serving.client import Client
+from keras_coda.serving.errors import (
+    DeadlineExceeded,
+    InvalidAnswer,
+    InvalidRequest,
+    ModelNotFound,
+    ServingError,
+    Unavailable,
+    optional,
+)
+from keras_coda.serving.metadata import ModelMetadata, VersionStatus, read_metadata, read_status
+from keras_coda.serving.requests import Request
+from keras_coda.validation import require
+
+_ERRORS = {400: InvalidRequest, 413: InvalidRequest, 404: ModelNotFound, 408: DeadlineExceeded, 503: Unavailable,
+           504: DeadlineExceeded}  # fmt: skip
+_CHUNK = 1 << 16  # bytes
+_SHOWN = 1000  # characters of what the server said
+
+
+class RestClient(Client):
+    """Predictions and explanations from a model server, over HTTP with JSON.
+
+    For arrays of more than a few thousand pixels gRPC is several times faster (a float takes up to 20 characters);
+    image files travel as they are.
+
+    Args:
+        url: of the server, ``http://host:8501``.
+        model: name of the model.
+        version: int; None for the newest.
+        label: name of a version instead.
+        timeout: seconds for a whole call, with all its attempts.
+        retries: attempts after the first, where the connection breaks or the server says that it is unavailable (503).
+        backoff: seconds before the first of them; doubles each time, and is jittered.
+        class_names: one name per class for explanations; None for the names served, which are only those of the
+            classes explained.
+        session: a ``requests.Session`` with headers, certificates, proxies of your own, which the client does not
+            close; None for a new one.
+
+    Raises:
+        ImportError: without ``requests`` (the extra ``serving``).
+        ValueError: for a URL without http(s), both version and label, times that are not positive.
+
+    Example::
+
+        with RestClient("http://127.0.0.1:8501", "digits") as client:
+            client.wait_until_ready()
+            client.explain(["four.png", "nine.png"]).plot()
+    """
+
+    def __init__(
+        self,
+        url: str,
+        model: str,
+        *,
+        version: int | None = None,
+        label: str | None = None,
+        timeout: float = 30.0,
+        retries: int = 3,
+        backoff: float = 0.1,
+        class_names: Sequence[str] | None = None,
+        session=None,
+    ):
+        super().__init__(
+            model,
+            version=version,
+            label=label,
+            timeout=timeout,
+            retries=retries,
+            backoff=backoff,
+            class_names=class_names,
+        )
+        parts = urlsplit(url)
+        is_url = parts.scheme in ("http", "https") and bool(parts.hostname)
+        require(is_url, "`url` must be that of a server", "For instance http://127.0.0.1:8501", url=url)
+        chosen = "" if version is None else f"/versions/{self.version}"
+        chosen = chosen if label is None else f"/labels/{quote(label, safe='')}"
+        self._url = f"{url.rstrip('/')}/v1/models/{quote(model, safe='')}{chosen}"
+        self._requests, self._owns_session = optional("requests"), session is None
+        self._session = self._new_session() if session is None else session
+
+    def _new_session(self):
+        session = self._requests.Session()
+        # Retries are this client's own; the pool holds a connection for every thread that shares the client.
+        adapter = self._requests.adapters.HTTPAdapter(pool_maxsize=64, max_retries=0)
+        for scheme in ("http://", "https://"):
+            session.mount(scheme, adapter)
+        return session
+
+    def _predict(self, request: Request, seconds: float) -> Mapping:
+        inputs = {name: _plain(array) for name, array in request.inputs.items()}
+        body = json.dumps({"signature_name": request.signature, "inputs": inputs}, allow_nan=False)
+        answer = self._send("POST", ":predict", seconds, body.encode())
+        outputs = answer.get("outputs")
+        if not isinstance(outputs, dict):
+            raise InvalidAnswer(f"The answer must have `outputs` by name. Received: {_shorten(str(answer))}")
+        return outputs
+
+    def _status(self, seconds: float) -> tuple[VersionStatus, ...]:
+        return read_status(self._send("GET", "", seconds))
+
+    def _metadata(self, seconds: float) -> ModelMetadata:
+        return read_metadata(self._send("GET", "/metadata", seconds))
+
+    def _close(self) -> None:
+        if self._owns_session:
+            self._session.close()
+
+    def _send(self, method, path, seconds, body=None) -> dict:
+        """Send a request and return the JSON object that answers it, within so many seconds."""
+        exceptions, deadline = self._requests.exceptions, time.monotonic() + seconds
+        try:
+            response = self._session.request(
+                method,
+                self._url + path,
+                data=body,
+                headers={"Content-Type": "application/json"} if body else None,
+                timeout=seconds,
+                stream=True,
+                allow_redirects=False,
+            )
+            with response:
+                content = _read(response, deadline)
+        except exceptions.Timeout as error:
+            raise DeadlineExceeded(_no_answer(seconds, error)) from error
+        except (exceptions.SSLError, exceptions.InvalidURL) as error:  # these do not heal
+            raise ServingError(f"The server cannot be reached. Received: {error}") from error
+        except (exceptions.ConnectionError, exceptions.ChunkedEncodingError) as error:
+            raise Unavailable(f"The connection broke. Received: {error}") from error
+        except exceptions.RequestException as error:
+            raise ServingError(f"The request failed. Received: {error}") from error
+        return _json(response.status_code, content)
+
+
+def _read(response, deadline) -> bytes:
+    """Read the body; `requests` itself limits only the time between two bytes."""
+    from requests import exceptions
+    from urllib3.exceptions import HTTPError, ReadTimeoutError
+
+    read = getattr(response.raw, "read1", response.raw.read)  # urllib3 1 has no read1
+    socket = getattr(getattr(response.raw, "connection", None), "sock", None)
+    chunks = []
+    try:
+        while True:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise exceptions.ReadTimeout("the answer was still coming in")
+            if socket is not None:
+                socket.settimeout(left)
+            chunk = read(_CHUNK, decode_content=True)
+            if not chunk:
+                return b"".join(chunks)
+            chunks.append(chunk)
+    except ReadTimeoutError as error:
+        raise exceptions.ReadTimeout(str(error)) from error
+    except (HTTPError, OSError) as error:
+        if isinstance(error, exceptions.RequestException):
+            raise
+        raise exceptions.ConnectionError(str(error)) from error
+
+
+def _json(code, content) -> dict:
+    """Return a JSON object, or raise what the server's code and message mean."""
+    try:
+        answer = json.loads(content)
+    except (ValueError, RecursionError):  # a proxy in between answers in its own words
+        answer = None
+    if code == 200:
+        if not isinstance(answer, dict) or "error" in answer:
+            raise InvalidAnswer(f"The answer must be a JSON object. Received: {_text(answer, content)}")
+        return answer
+    raise _ERRORS.get(code, ServingError)(f"The server answered {code}. Received: {_text(answer, content)}")
+
+
+def _text(answer, content):
+    if isinstance(answer, dict) and "error" in answer:
+        return _shorten(str(answer["error"]))
+    return _shorten(content.decode(errors="replace")) or "nothing"
+
+
+def _shorten(text):
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+
+
+def _no_answer(seconds, error):
+    return f"No answer within the time left, {seconds:.3g} s. Received: {error}"
+
+
+def _plain(array: np.ndarray):
+    """Return what JSON makes of an array."""
+    if array.dtype == object:
+        return [{"b64": base64.b64encode(contents).decode()} for contents in array]
+    if array.dtype.kind == "f":
+        whole = array.astype("int32")  # pixels mostly are whole numbers, which need a fifth of the characters
+        array = whole if np.array_equal(whole, array) else array
+    return array.tolist()
