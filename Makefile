@@ -1,6 +1,7 @@
 # Everything sets itself up in .venv; nothing but Python 3.11 to 3.13 and make is needed.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
+JOBS ?= 2
 
 .PHONY: demo test lint format serve-check benchmark evidence clean
 
@@ -8,7 +9,7 @@ demo: .venv/.package ## train on the embedded digits, explain, export, serve fro
 	$(BIN)/keras-coda demo
 
 test: .venv/.test ## all tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile
 
 lint: .venv/.test ## format and lint, checked only
 	$(BIN)/ruff format --check .
