@@ -233,7 +233,7 @@ def test_status_and_metadata_are_the_same_over_both(doubles, served_model):
 
 def test_names_of_signatures_are_those_exported():
     for name in ("PREDICT", "EXPLAIN", "EXPLAIN_CLASSES", "BYTES"):
-        assert getattr(serving_requests, name) == getattr(signatures, name)
+        assert getattr(requests, name) == getattr(signatures, name)
 
 
 def test_clients_are_imported_without_tensorflow_or_what_is_optional():
