@@ -53,6 +53,11 @@ def write(record: dict) -> None:
             f"{_AUGMENTATION[preset]}{dropout}; {stage['seconds_per_epoch']:.0f} s per epoch (median) on two "
             f"cores; validation accuracy then {stage['validation_accuracy']:.2%}.\n"
         )
+    if training.get("averaged"):
+        text += (
+            "\nShipped is the mean of the weights before and after the last of these (Wortsman et al., arXiv "
+            "2109.01903); what is measured above is the mean.\n"
+        )
     text += "\n## Limits\n\n" + _LIMITS[preset]
     text += "- A contribution map is exact about this network, not about the world: it says what the network used.\n"
     folder = keras_coda.presets.folder(preset)

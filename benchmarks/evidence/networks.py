@@ -37,8 +37,8 @@ def run(preset: str, source: str, quick: bool, *, n_grids: int = 500, n_images: 
     figures = training.evaluate(model, data.validation, num_images=data.num_validation)
     # The maps alone take minutes where all methods take hours; what the comparison finds is kept for a later run.
     located = localization(model, data.validation, n_grids=full["n_grids"])
-    least, most = (pixel_removal(model, data.validation, n_images=full["n_images"], order=order)
-                   for order in ("least", "most"))  # fmt: skip
+    least = pixel_removal(model, data.validation, n_images=full["n_images"])
+    most = pixel_removal(model, data.validation, n_images=sizes["n_images"], order="most")
     comparison = posthoc.compare(model, data.validation, **sizes, out=KEPT / f"{preset}{'-quick' * quick}")
 
     PICTURES.mkdir(parents=True, exist_ok=True)

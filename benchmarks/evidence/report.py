@@ -104,7 +104,7 @@ def _network(results) -> str:
         f"**The contribution maps alone**, on as many images as there are for them: localization **{_cell(located)}** "
         f"({located['units']} grids of {located['requested']} asked for; quartiles {_quartiles(located)}); removal "
         f"**{_cell(removed)}** ({removed['units']} images, untouched {removed['untouched']:.3f}); most important "
-        f"first {_cell(most)}: lower is better there.\n\n"
+        f"first {_cell(most)} ({most['units']} images): lower is better there.\n\n"
     )
     text += f"![Both metrics for every method](results/{preset}-comparison.png)\n\n"
     return text + f"![Contribution maps of validation images](results/{preset}-maps.png)\n\n"
