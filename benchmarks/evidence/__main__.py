@@ -27,6 +27,10 @@ def main() -> int:
     )
     parser.add_argument("--grids", type=int, default=500, help="on which all methods are compared (default: 500)")
     parser.add_argument("--images", type=int, default=1024, help="... and images (default: 1024), as in the paper")
+    parser.add_argument(
+        "--alone", type=int, nargs=2, default=(500, 1024), metavar=("GRIDS", "IMAGES"),
+        help="for the contribution maps alone, which take minutes where all methods take hours (default: 500 1024)",
+    )  # fmt: skip
     parser.add_argument("--quick", action="store_true", help="few images: to see whether it works, not to report")
     args = parser.parse_args()
     wrong = [part for part in args.parts if part not in PARTS]
@@ -36,7 +40,7 @@ def main() -> int:
     from benchmarks import records
     from benchmarks.evidence import networks, report, temperature
 
-    network = functools.partial(networks.run, n_grids=args.grids, n_images=args.images)
+    network = functools.partial(networks.run, n_grids=args.grids, n_images=args.images, alone=args.alone)
     runs = {
         "digits": functools.partial(network, "coda_digits", "digits"),
         "cifar10": functools.partial(network, "coda_xs_cifar10", args.cifar10),

@@ -18,28 +18,30 @@ def load(source: str, preset: str):
     return keras_coda.data.load(source, image_size=tuple(size), augment=False)
 
 
-def run(preset: str, source: str, quick: bool, *, n_grids: int = 500, n_images: int = 1024) -> dict:
+def run(preset: str, source: str, quick: bool, *, n_grids: int, n_images: int, alone: tuple[int, int]) -> dict:
     """Measure a shipped network.
 
     Args:
         preset: its name.
         source: what :func:`keras_coda.data.load` loads.
         quick: whether to take few images.
-        n_grids: grids on which all methods are compared; the contribution maps alone get the paper's 500.
-        n_images: images on which all methods are compared; the contribution maps alone get the paper's 1,024.
+        n_grids: grids on which all methods are compared.
+        n_images: images on which all methods are compared.
+        alone: grids and images for the contribution maps alone; the paper's are 500 and 1,024.
 
     Returns:
         what JSON can hold; the figures are written to ``docs/results``.
     """
     data, model = load(source, preset), keras_coda.CoDANet.from_preset(preset, load_weights=True)
-    full = {"n_grids": 5, "n_images": 32} if quick else {"n_grids": 500, "n_images": 1024}
-    sizes = full if quick else {"n_grids": n_grids, "n_images": n_images}
+    if quick:
+        (n_grids, n_images) = alone = (5, 32)
     figures = training.evaluate(model, data.validation, num_images=data.num_validation)
     # The maps alone take minutes where all methods take hours; what the comparison finds is kept for a later run.
-    located = localization(model, data.validation, n_grids=full["n_grids"])
-    least = pixel_removal(model, data.validation, n_images=full["n_images"])
-    most = pixel_removal(model, data.validation, n_images=sizes["n_images"], order="most")
-    comparison = posthoc.compare(model, data.validation, **sizes, out=KEPT / f"{preset}{'-quick' * quick}")
+    located = localization(model, data.validation, n_grids=alone[0])
+    least = pixel_removal(model, data.validation, n_images=alone[1])
+    most = pixel_removal(model, data.validation, n_images=n_images, order="most")
+    kept = KEPT / f"{preset}{'-quick' * quick}"
+    comparison = posthoc.compare(model, data.validation, n_grids=n_grids, n_images=n_images, out=kept)
 
     PICTURES.mkdir(parents=True, exist_ok=True)
     save_picture(comparison.plot(), PICTURES / f"{preset}-comparison.png")
