@@ -118,22 +118,36 @@ def parser() -> argparse.ArgumentParser:
                       "default: their sum")  # fmt: skip
 
     explain = add(
-        "explain", "Explain predictions for image files. For every image it writes a picture (NAME.png: the "
-        "image beside one map per class) and all numbers (NAME.npz, see Explanation.load).",
-        "keras-coda explain --model runs/photos/model --top-k 2 --out reasons holiday/ cat.jpg",
+        "explain", "Explain predictions for image files, or for a video. For every image it writes a picture "
+        "(NAME.png: the image beside one map per class) and all numbers (NAME.npz, see Explanation.load); for a video "
+        "another one, of frames beside their maps.",
+        "keras-coda explain --model runs/photos/model --top-k 2 --out reasons holiday/ cat.jpg\n"
+        "  keras-coda explain --model runs/photos/model --classes cat --start 10 --end 25 --video cat.mp4 reasons.mp4",
     )  # fmt: skip
-    explain.add_argument("paths", nargs="+", metavar="PATH", help="image, or folder of images (png, jpg, bmp, gif)")
+    explain.check = _check_explain
+    explain.add_argument("paths", nargs="*", metavar="PATH", help="image, or folder of images (png, jpg, bmp, gif)")
     source = explain.add_mutually_exclusive_group(required=True)
     source.add_argument("--model", metavar="FOLDER|PRESET", help="a trained network, such as OUT/model")
     source.add_argument("--server", metavar="URL", help="a model on a server: http://HOST:PORT/v1/models/NAME or "
                         "grpc://HOST:PORT/NAME; it needs keras-coda[serving]")  # fmt: skip
-    explain.add_argument("--out", required=True, metavar="FOLDER", help="where the results go")
+    explain.add_argument("--out", metavar="FOLDER", help="where the results for images go")
     which = explain.add_mutually_exclusive_group()
-    which.add_argument("--classes", metavar="A,B", help="names or indices; default: the predicted class")
+    which.add_argument("--classes", metavar="A,B", help="names or indices; default: the predicted class. "
+                       "For a video one; default: the most frequent prediction")  # fmt: skip
     which.add_argument("--top-k", type=_positive, metavar="K", help="the K most probable classes instead")
     explain.add_argument("--wrt", metavar="LAYER", help="explain by this layer's activations instead of the pixels")
     explain.add_argument("--linear-map", action="store_true", help="add the linear map, and NAME.linear_map.png")
     explain.add_argument("--overwrite", action="store_true", help="replace results that exist")
+    video = explain.add_argument_group(
+        "video", "It needs keras-coda[video]. Colors mean the same in all frames, frames keep their times, sound is "
+        "dropped. A network of fixed size sees the middle of the frame, or of the region, cut to its proportions.",
+    )  # fmt: skip
+    video.add_argument("--video", nargs=2, metavar=("IN", "OUT"), help="explain a video; OUT ends in .mp4, .mov "
+                       "(H.264) or .mkv (every pixel as it is)")  # fmt: skip
+    video.add_argument("--region", type=_region, metavar="X,Y,W,H", help="pixels of the video to look at; default: all")
+    video.add_argument("--start", type=float, metavar="SECONDS", help="where to begin; default: 0")
+    video.add_argument("--end", type=float, metavar="SECONDS", help="where to end; default: where the video does")
+    video.add_argument("--image-size", type=_size, metavar="SIDE|HxW", help="resize frames, for a network of any size")
 
     export = add(
         "export", "Write a network that predicts and explains: a SavedModel for TensorFlow and TF Serving, compared "
@@ -153,6 +167,26 @@ def parser() -> argparse.ArgumentParser:
 
     add("presets", "List the architectures that come with this package.", "keras-coda presets")
     return top
+
+
+def _check_explain(parser, args):
+    """End with what is wrong unless the arguments are those for images, or those for a video."""
+    images = {"PATH": args.paths, "--out": args.out}
+    other = {"--server": args.server, "--top-k": args.top_k, "--wrt": args.wrt, "--linear-map": args.linear_map}
+    video = {f"--{name}": getattr(args, name.replace("-", "_")) for name in ("region", "start", "end", "image-size")}
+    if args.video:
+        wrong = [name for name, value in {**images, **other}.items() if value]
+        if wrong:
+            parser.error(f"not allowed with --video IN OUT: {', '.join(wrong)}")
+        if args.classes and "," in args.classes:
+            parser.error("argument --classes: a video is explained for one class")
+        return
+    missing = [name for name, value in images.items() if not value]
+    if missing:
+        parser.error(f"the following arguments are required: {', '.join(missing)}; or --video IN OUT")
+    wrong = [name for name, value in video.items() if value is not None]
+    if wrong:
+        parser.error(f"only allowed with --video IN OUT: {', '.join(wrong)}")
 
 
 def _add_model(command):
@@ -183,8 +217,16 @@ class _Formatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescription
 
 
 class _Parser(argparse.ArgumentParser):
+    check = None  # of arguments that argparse finds right one by one
+
     def __init__(self, *args, **kwargs):
         super().__init__(*args, formatter_class=_Formatter, allow_abbrev=False, **kwargs)
+
+    def parse_known_args(self, args=None, namespace=None):
+        namespace, rest = super().parse_known_args(args, namespace)
+        if self.check and not rest:
+            self.check(self, namespace)
+        return namespace, rest
 
 
 def _positive(text):
@@ -201,6 +243,13 @@ def _size(text):
     return tuple(_positive(side) for side in (sides * 2)[:2])
 
 
+def _region(text):
+    numbers = tuple(map(int, text.split(",")))
+    if len(numbers) != 4:
+        raise argparse.ArgumentTypeError(f"must be X,Y,WIDTH,HEIGHT. Received: {text}")
+    return numbers
+
+
 def _space(text):
     if ":" in text:
         low, high = map(float, text.split(":"))
@@ -210,4 +259,5 @@ def _space(text):
 
 
 _space.__name__ = "number, LOW:HIGH or A,B,C"
+_region.__name__ = "region X,Y,W,H"
 _positive.__name__, _size.__name__ = "positive integer", "image size"  # argparse: "invalid positive integer value: 'x'"

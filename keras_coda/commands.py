@@ -88,7 +88,9 @@ def tune(args: argparse.Namespace) -> None:
 
 
 def explain(args: argparse.Namespace) -> None:
-    """Explain predictions for image files, by a network or by a server that has one."""
+    """Explain predictions for image files, by a network or by a server that has one; or for a video."""
+    if args.video:
+        return _explain_video(args)
     from keras_coda import explain_files
 
     classes = None if args.classes is None else [entry.strip() for entry in args.classes.split(",")]
@@ -105,6 +107,25 @@ def explain(args: argparse.Namespace) -> None:
         options |= {"top_k": args.top_k, "wrt": args.wrt, "linear_map": args.linear_map}
         rows = explain_files.explain_files(_load_model(args.model), args.paths, args.out, **options)
     _print_table([("file", "class", "probability", "residual"), *rows])
+
+
+def _explain_video(args):
+    from keras_coda import explain_video, video_files
+
+    source, out = args.video
+    video_files.VideoSource(source)  # what is wrong with it is said before anybody waits for the network
+    result = explain_video.explain_video(
+        _load_model(args.model), source, out, class_=args.classes and args.classes.strip(), region=args.region,
+        start=args.start or 0.0, end=args.end, image_size=args.image_size, overwrite=args.overwrite,
+    )  # fmt: skip
+    _print_table([
+        ("video", out + ", without the sound" * result.audio_dropped),
+        ("frames", f"{result.num_frames} in {result.seconds:.2f} s"),
+        ("class", f"{result.class_name}, the prediction for {result.share:.1%} of them"),
+        ("network saw", "{2}x{3} pixels at {0},{1}".format(*result.seen)),
+        ("colors end at", f"{result.limit:.2g}"),
+        ("largest residual", f"{result.residual:.1e}"),
+    ])  # fmt: skip
 
 
 def export(args: argparse.Namespace) -> None:

@@ -4,7 +4,7 @@ import difflib
 import math
 import os
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import keras
@@ -51,18 +51,16 @@ def explain_files(
         FileExistsError: if results exist and ``overwrite`` is False.
     """
     out = Path(out).expanduser()
-    classes = None if classes is None else _indices(classes, model)
+    classes = None if classes is None else class_indices(classes, model)
     files = _find(paths, out)
     *size, channels = model.input.shape[1:]
-    if channels not in (1, 3):
-        raise ValueError(f"Image files have 1 or 3 channels. Received: a network for {channels}. Use `model.explain`.")
+    check_channels(channels)
     for file in files:
         _read(file, channels)
-    fixed = None not in size
-    resize = keras.layers.Resizing(*size, crop_to_aspect_ratio=True, dtype="float32") if fixed else np.asarray
+    fixed, fit = None not in size, fitting(size)
 
     def explain(chosen):
-        images = np.stack([np.asarray(resize(_read(file, channels).astype("float32"))) for file in chosen])
+        images = np.stack([fit(_read(file, channels)) for file in chosen])
         wanted = None if classes is None else np.tile(classes, (len(images), 1))
         return model.explain(images, wanted, top_k=top_k, wrt=wrt, linear_map=linear_map, verbose=False)
 
@@ -98,7 +96,7 @@ def explain_files_on_server(
         ValueError, FileExistsError: as :func:`explain_files`.
     """
     out = Path(out).expanduser()
-    indices = None if classes is None else _indices(classes, client)
+    indices = None if classes is None else class_indices(classes, client)
     files = _find(paths, out)
     for file in files:
         _read(file, 3)
@@ -107,6 +105,32 @@ def explain_files_on_server(
         return client.explain(list(chosen), None if indices is None else np.tile(indices, (len(chosen), 1)))
 
     return _explain_and_write(files, out, explain, batch_size, False, overwrite)
+
+
+def check_channels(channels: int) -> None:
+    """Raise the ``ValueError`` for networks that take no images of files."""
+    if channels not in (1, 3):
+        raise ValueError(f"Image files have 1 or 3 channels. Received: a network for {channels}. Use `model.explain`.")
+
+
+def to_pixels(image, channels: int) -> np.ndarray:
+    """Return an image of Pillow as ``(H, W, channels)``, uint8: gray or RGB."""
+    array = np.asarray(image.convert("L" if channels == 1 else "RGB"))
+    return array.reshape(*array.shape[:2], channels)
+
+
+def fitting(size) -> Callable[[np.ndarray], np.ndarray]:
+    """Return the function that makes pixels ``(H, W, c)`` the float32 image that a network takes.
+
+    Args:
+        size: height and width of the network's input. If both are known, images are resized to it, after the longer
+            side has been cut evenly to the same proportions; otherwise they stay as they are.
+    """
+    if None in size:
+        return lambda pixels: pixels.astype("float32")
+    options = {"crop_to_aspect_ratio": True, "data_format": "channels_last", "dtype": "float32"}
+    resize = keras.layers.Resizing(*size, **options)
+    return lambda pixels: np.asarray(resize(pixels.astype("float32")))
 
 
 def _explain_and_write(files, out, explain, batch_size, draws_linear_map, overwrite):
@@ -172,10 +196,9 @@ def _read(path, channels):
                 raise ValueError("animated")
             if image.mode.startswith("I;16"):
                 image = Image.fromarray((np.asarray(image) >> 8).astype("uint8"))
-            array = np.asarray(image.convert("L" if channels == 1 else "RGB"))
+            return to_pixels(image, channels)
     except Exception as error:
         raise ValueError(f"Every image must be readable. Received: '{path}' ({error})") from error
-    return array.reshape(*array.shape[:2], channels)
 
 
 def _unique_names(files):
@@ -192,7 +215,7 @@ def _unique_names(files):
     return names
 
 
-def _indices(classes, model):
+def class_indices(classes, model) -> list[int]:
     """Return the indices of classes given as names or indices; a client knows not how many there are."""
     names = [name.casefold() for name in model.class_names or ()]
     count = getattr(model, "num_classes", len(names) or math.inf)

@@ -25,7 +25,7 @@ class PixelDropout(keras.layers.Layer):
 
     Example:
         >>> layer = PixelDropout(0.5, seed=0)
-        >>> bool((layer(np.ones((2, 4, 4, 6))) == 1).all())
+        >>> bool(np.all(layer(np.ones((2, 4, 4, 6))) == 1))
         True
     """
 

@@ -12,7 +12,8 @@ import numpy as np
 
 from keras_coda import explanations
 from keras_coda.files import new_folder
-from keras_coda.signatures import Signatures
+from keras_coda.saved_model_protos import read_meta_graph, signatures
+from keras_coda.signatures import PREDICT, Signatures
 from keras_coda.validation import require
 
 # Runs in a process of its own: a SavedModel needs nothing but TensorFlow.
@@ -72,16 +73,16 @@ def export_saved_model(
         )
     from keras_coda import warmup as warmups
 
-    signatures = Signatures.of(model, top_k=top_k, image_size=image_size, linear_map=linear_map)
+    served = Signatures.of(model, top_k=top_k, image_size=image_size, linear_map=linear_map)
     if warmup is None:
-        warmup = signatures.has_size and warmups.is_available()
+        warmup = served.has_size and warmups.is_available()
     if warmup:
         warmups.require_serving_api()
         rule = "Warm-up requests need images of one size"
-        require(signatures.has_size, rule, "Pass `image_size`", image_size=signatures.image_size)
+        require(served.has_size, rule, "Pass `image_size`", image_size=served.image_size)
     with new_folder(path) as folder:
         archive = keras.export.ExportArchive()  # not told to `track` the model, which would store weights twice
-        for name, (function, specs) in signatures.serving().items():
+        for name, (function, specs) in served.serving().items():
             archive.add_endpoint(name, function, input_signature=specs)
         archive.write_out(str(folder), verbose=verbose)
         if warmup:
@@ -94,16 +95,20 @@ def compare_saved_model(model, folder: str | os.PathLike, images: np.ndarray | N
     Args:
         model: the network that was exported.
         folder: what :meth:`CoDANet.export` wrote.
-        images: ``(N, H, W, c)``, pixels in [0, 255]; None for four random ones.
+        images: ``(N, H, W, c)``, pixels in [0, 255]; None for four random ones of the size exported.
 
     Returns:
         The largest absolute difference of logits, probabilities and contributions.
 
     Raises:
+        ValueError: if there is no SavedModel, or another's.
         RuntimeError: if the SavedModel does not run, or differs by more than float rounding explains.
     """
     if images is None:
-        shape = [side or 64 for side in model.input.shape[1:]]
+        found = signatures(read_meta_graph(folder)).get(PREDICT)
+        exported = found and found.inputs.get("images")  # the size may be fixed there only
+        require(exported, f"A SavedModel must have a signature '{PREDICT}' of images", folder=os.fspath(folder))
+        shape = [side or 64 for side in exported.shape[1:]]
         images = np.random.default_rng(0).integers(0, 256, (4, *shape))
     images = np.asarray(images, "float32")
     with tempfile.TemporaryDirectory() as scratch:

@@ -105,7 +105,7 @@ def _logarithmic(axes, values):
             axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     if len(values) <= 4:
         axes.set_xticks(sorted(values))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.4g}"))
     axes.xaxis.set_minor_formatter(NullFormatter())
 
 
