@@ -6,7 +6,8 @@ import tensorflow as tf
 from tensorflow.core.framework import types_pb2
 from tensorflow.core.protobuf import saved_model_pb2
 
-from keras_coda import CoDANet, saved_model_check, warmup
+from keras_coda import AddInverse, CoDANet, DAUConv2D, GlobalSumPooling2D, saved_model_check, warmup
+from keras_coda.saved_model import export_saved_model
 from keras_coda.saved_model_protos import read_meta_graph, signatures
 from keras_coda.signatures import Signatures
 from tests.test_model import small
@@ -274,3 +275,19 @@ def test_verify_needs_no_warm_up_file_to_run_a_model(copied):
     rows = saved_model_check.verify(copied)
     assert all(row.passed for row in rows)
     assert rows[1].detail.startswith("12 requests: contributions, ")
+
+
+def of_any_size():
+    return small(input_shape=(None, None, 1))
+
+
+def sequential():
+    layers = [keras.layers.Rescaling(1 / 255), AddInverse(), DAUConv2D(3, 3, 2), GlobalSumPooling2D()]
+    return keras.Sequential([keras.Input((8, 8, 1)), *layers])
+
+
+@pytest.mark.parametrize(("make", "options"), [(of_any_size, {"image_size": (9, 8)}), (sequential, {})])
+def test_verify_compares_images_of_the_size_exported(make, options, tmp_path):
+    model = make()
+    export_saved_model(model, tmp_path / "1", **options)
+    assert [row.detail for row in saved_model_check.verify(tmp_path / "1", model) if not row.passed] == []

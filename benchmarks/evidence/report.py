@@ -32,7 +32,7 @@ _INTRODUCTION = """# Results
     python -m benchmarks.evidence digits report  # some parts: digits cifar10 temperature_digits temperature_cifar10
 
 Everything is measured by the package's own harness ([localization](../keras_coda/evaluation/localization.py),
-[pixel removal](../keras_coda/evaluation/pixel_removal.py), [post-hoc methods](../keras_coda/posthoc/methods.py)) on
+[pixel removal](../keras_coda/evaluation/pixel_removal.py), [post-hoc methods](../keras_coda/posthoc/explainers.py)) on
 the networks that come with it, and stands beside what the paper says (CVPR 2021, arXiv 2104.00032). Means ± standard
 errors.
 
