@@ -99,6 +99,16 @@ def _network(results) -> str:
         f"{compared['removal']['units']} images, whose mean probability is {compared['removal']['untouched']:.3f} "
         "untouched.\n\n"
     )
+    for metric in ("localization", "removal"):
+        ahead = [name for name, each in results["methods"].items() if each[metric]["mean"] > compared[metric]["mean"]]
+        text += f"By {metric}, the contribution maps have the highest mean.\n" if not ahead else (
+            f"By {metric}, {', '.join(ahead)} {'have' if len(ahead) > 1 else 'has'} a higher mean than the contribution "
+            "maps.\n"
+        )  # fmt: skip
+    text += (
+        "Grids are made of the most confident images first: with more grids, localization falls. Occlusion and "
+        "Integrated Gradients refer to the encoding zero here, which is what removed pixels become.\n\n"
+    )
     located, removed, most = results["localization"], results["removal"], results["removal_most"]
     text += (
         f"**The contribution maps alone**, on as many images as there are for them: localization **{_cell(located)}** "
