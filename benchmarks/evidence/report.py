@@ -101,10 +101,8 @@ def _network(results) -> str:
     )
     for metric in ("localization", "removal"):
         ahead = [name for name, each in results["methods"].items() if each[metric]["mean"] > compared[metric]["mean"]]
-        text += f"By {metric}, the contribution maps have the highest mean.\n" if not ahead else (
-            f"By {metric}, {', '.join(ahead)} {'have' if len(ahead) > 1 else 'has'} a higher mean than the contribution "
-            "maps.\n"
-        )  # fmt: skip
+        names = ", ".join(ahead)
+        text += f"Higher mean {metric} than the contribution maps: {names or 'none'}. "
     text += (
         "Grids are made of the most confident images first: with more grids, localization falls. Occlusion and "
         "Integrated Gradients refer to the encoding zero here, which is what removed pixels become.\n\n"
