@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 JOBS ?= 2
 
-.PHONY: demo test lint format serve-check benchmark evidence clean
+.PHONY: demo test lint format serve-check notebooks docs benchmark evidence clean
 
 demo: .venv/.package ## train on the embedded digits, explain, export, serve from the SavedModel
 	$(BIN)/keras-coda demo
@@ -22,6 +22,12 @@ format: .venv/.test
 serve-check: .venv/.test ## the files of export/ against an exported network, without Docker
 	$(BIN)/python -m export.check
 
+notebooks: .venv/.test ## all notebooks from start to end, in scratch folders
+	$(BIN)/python -m notebooks.run
+
+docs: .venv/.docs ## the documentation, into site/
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+
 benchmark: .venv/.package ## speed and memory, about 12 minutes; rewrites benchmarks/README.md
 	$(BIN)/python -m benchmarks
 
@@ -31,7 +37,7 @@ evidence: .venv/.evidence ## every table and figure of docs/results.md; hours, a
 	$(BIN)/python -m benchmarks.evidence --cifar10 $(CIFAR10)
 
 clean:
-	rm -rf .venv build dist *.egg-info demo
+	rm -rf .venv build dist site *.egg-info demo
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv
@@ -42,6 +48,10 @@ clean:
 
 .venv/.evidence: .venv/bin/python pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[posthoc,tfds]'
+	touch $@ .venv/.package
+
+.venv/.docs: .venv/bin/python pyproject.toml
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
 	touch $@ .venv/.package
 
 .venv/.test: .venv/bin/python pyproject.toml

@@ -16,4 +16,4 @@ def test_layers_model_and_explanations_run_on_other_backends(backend):
     command = [sys.executable, "-m", "tests.backend_check", backend]
     done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
-    assert done.stdout.strip() == "backend ok"
+    assert done.stdout.splitlines()[-1] == "backend ok"  # a slow machine prints progress before it

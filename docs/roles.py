@@ -1,0 +1,63 @@
+"""Docstrings of this package as mkdocstrings wants them, by an extension of Griffe.
+
+The docstrings are plain text first. What they have that Markdown does not know becomes:
+
+- ``:class:`~keras_coda.CoDANet` `` and its like a link, where the reference has the name; a name that is nowhere in the
+  package is a warning, which ``mkdocs build --strict`` fails on;
+- ``Example:`` before ``>>>`` a section of examples, and ``Example::`` a block of code.
+"""
+
+import logging
+import re
+
+import griffe
+
+_ROLE = re.compile(r":(?:class|func|meth|mod|attr|data):`(~?)([\w.]+)`")
+_LITERAL = re.compile(r"^([ \t]*)(\w.*):: *$", re.M)
+_log = logging.getLogger("mkdocs.hooks.keras_coda.roles")
+
+
+class Roles(griffe.Extension):
+    """Rewrites every docstring once the whole package is known."""
+
+    def on_package(self, *, pkg, loader, **kwargs):
+        """Rewrite the docstrings of a package."""
+        if pkg.name == "keras_coda":
+            _rewrite_all(pkg, pkg)
+
+
+def _rewrite_all(package, parent):
+    if parent.docstring:
+        value = _ROLE.sub(lambda match: _link(package, parent, *match.groups()), parent.docstring.value)
+        value = re.sub(r"^( *)Example:( *\n *(?:>>>|```))", r"\1Examples:\2", value, flags=re.M)
+        parent.docstring.value = _LITERAL.sub(r"\1\2:", value)
+    for member in parent.members.values():
+        if not member.is_alias:
+            _rewrite_all(package, member)
+
+
+def _link(package, parent, tilde, name):
+    """Return a link to a name, as a docstring of ``parent`` knows it."""
+    path = _resolve(package, parent, name)
+    shown = name.rpartition(".")[2] if tilde else name
+    if path is None:
+        _log.warning("The docstring of %s refers to '%s', which does not exist", parent.path, name)
+        return f"`{shown}`"
+    return f'<autoref identifier="{path}" optional><code>{shown}</code></autoref>'
+
+
+def _resolve(package, parent, name):
+    """Return the full path of a name: from the package, from where it is used, or from around there."""
+    if name.split(".")[0] == package.name:
+        scopes, name = [package], name.partition(".")[2]
+    else:
+        scopes = [parent]
+        while scopes[-1].parent is not None:
+            scopes.append(scopes[-1].parent)
+    for scope in scopes:
+        try:
+            found = scope[name] if name else scope
+            return (found.final_target if found.is_alias else found).path
+        except (KeyError, griffe.AliasResolutionError, griffe.CyclicAliasError):
+            continue
+    return None
