@@ -23,7 +23,7 @@ serve-check: .venv/.test ## the files of export/ against an exported network, wi
 	$(BIN)/python -m export.check
 
 notebooks: .venv/.test ## all notebooks from start to end, in scratch folders
-	$(BIN)/python -m notebooks.run
+	$(BIN)/python -m notebooks.run --jobs $(JOBS)
 
 docs: .venv/.docs ## the documentation, into site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict

@@ -18,10 +18,10 @@ from pathlib import Path
 import keras
 
 from keras_coda import litert_format, onnx_format, portable_check
-from keras_coda.files import new_file
+from keras_coda.files import new_file, refuse_existing
 from keras_coda.hush import hush
 from keras_coda.portable import PortableNetwork
-from keras_coda.signatures import Signatures
+from keras_coda.signatures import Signatures, require_tensorflow
 from keras_coda.validation import require
 
 FORMATS = ("onnx", "litert")
@@ -64,8 +64,8 @@ def convert(
     rule = "`classes` is for ONNX: a LiteRT file has the signature `contributions_for_classes` in any case"
     require(format == "onnx" or not classes, rule, "Leave it out", classes=classes)
     path = Path(filepath).expanduser().resolve()
-    _refuse_existing(path)
-    _require_tensorflow()
+    refuse_existing(path, "file")
+    require_tensorflow()
     module = {"onnx": onnx_format, "litert": litert_format}[format]
     _require_installed(format, module.REQUIRED)
     signatures = Signatures.of(model, top_k=top_k, image_size=image_size, linear_map=linear_map)
@@ -80,23 +80,7 @@ def convert(
     path.parent.mkdir(parents=True, exist_ok=True)
     with new_file(path) as temporary:
         temporary.write_bytes(content)
-        _refuse_existing(path)  # renaming would replace a file that came up meanwhile
-
-
-def _refuse_existing(path: Path) -> None:
-    if path.exists():
-        raise FileExistsError(
-            f"The file to write must not exist yet. Received: filepath='{path}'. Choose another, or delete it first."
-        )
-
-
-def _require_tensorflow() -> None:
-    if keras.backend.backend() != "tensorflow":
-        raise RuntimeError(
-            "Export needs the TensorFlow backend. Received: "
-            f"backend={keras.backend.backend()!r}. Save the model (`model.save('model.keras')`), load and "
-            "export it in a process with KERAS_BACKEND=tensorflow."
-        )
+        refuse_existing(path, "file")  # renaming would replace a file that came up meanwhile
 
 
 def _require_installed(extra: str, modules: Sequence[str]) -> None:

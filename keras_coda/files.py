@@ -22,14 +22,14 @@ def new_folder(path: str | os.PathLike) -> Iterator[Path]:
         FileExistsError: if ``path`` exists.
     """
     path = Path(path).expanduser().resolve()
-    _refuse_existing(path)
+    refuse_existing(path)
     created = _make_parents(path.parent)
     temporary = path.parent / f".tmp-{path.name}-{uuid.uuid4().hex[:8]}"
     try:
         temporary.mkdir()
         yield temporary
         # POSIX rename replaces an empty folder silently; one that came up meanwhile is somebody else's.
-        _refuse_existing(path)
+        refuse_existing(path)
         temporary.rename(path)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -54,10 +54,11 @@ def new_file(path: str | os.PathLike) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def _refuse_existing(path: Path) -> None:
+def refuse_existing(path: Path, what: str = "folder") -> None:
+    """Raise the ``FileExistsError`` that a command or function which never replaces anything ends with."""
     if path.exists():
         raise FileExistsError(
-            f"The folder to write must not exist yet. Received: path='{path}'. Choose another (for TF Serving, the "
+            f"The {what} to write must not exist yet. Received: path='{path}'. Choose another (for TF Serving, the "
             "next version number), or delete it first."
         )
 

@@ -48,7 +48,7 @@ _ARCHITECTURES = {
             "ranks": (16, 16, 16, 32, 32, 32, 32),
             "kernel_sizes": (3, 3, 3, 3, 3, 3, 1),
             "strides": (1, 2, 1, 2, 1, 1, 1),
-            "temperature": 500.0,
+            "temperature": 10000.0,
         },
     },
     "coda_digits": {

@@ -13,7 +13,7 @@ import numpy as np
 from keras_coda import explanations
 from keras_coda.files import new_folder
 from keras_coda.saved_model_protos import read_meta_graph, signatures
-from keras_coda.signatures import PREDICT, Signatures
+from keras_coda.signatures import PREDICT, Signatures, require_tensorflow
 from keras_coda.validation import require
 
 # Runs in a process of its own: a SavedModel needs nothing but TensorFlow.
@@ -65,12 +65,7 @@ def export_saved_model(
         ValueError: if ``top_k`` is not in [1, classes], or the model is not explainable.
         RuntimeError: on a backend other than TensorFlow.
     """
-    if keras.backend.backend() != "tensorflow":
-        raise RuntimeError(
-            "Export needs the TensorFlow backend. Received: "
-            f"backend={keras.backend.backend()!r}. Save the model (`model.save('model.keras')`), load and "
-            "export it in a process with KERAS_BACKEND=tensorflow."
-        )
+    require_tensorflow()
     from keras_coda import warmup as warmups
 
     served = Signatures.of(model, top_k=top_k, image_size=image_size, linear_map=linear_map)

@@ -14,6 +14,7 @@ classes (int32) and names (strings): what TF Serving's batching and REST API ask
 import dataclasses
 from collections.abc import Callable, Sequence
 
+import keras
 from keras import ops
 
 from keras_coda.anatomy import Anatomy
@@ -158,6 +159,16 @@ class Signatures:
         message = f"`classes` must be in [0, {count}). Received:"
         with tf.control_dependencies([tf.debugging.Assert(fits, [message, classes], summarize=20)]):
             return tf.identity(classes)
+
+
+def require_tensorflow() -> None:
+    """Raise ``RuntimeError`` on another backend: what is exported are TensorFlow's functions."""
+    if keras.backend.backend() != "tensorflow":
+        raise RuntimeError(
+            "Export needs the TensorFlow backend. Received: "
+            f"backend={keras.backend.backend()!r}. Save the model (`model.save('model.keras')`), load and "
+            "export it in a process with KERAS_BACKEND=tensorflow."
+        )
 
 
 def _checked_pixels(images):

@@ -9,6 +9,7 @@ import shutil
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from subprocess import DEVNULL
 
@@ -69,29 +70,36 @@ def run(path: Path, folder: Path) -> str:
     return f"{len(promised)} pictures"
 
 
+def check(path: Path, out: Path | None) -> bool:
+    """Run a notebook in a scratch folder, copy that into ``out``, and print a line; return whether all went well."""
+    with tempfile.TemporaryDirectory() as scratch:
+        start, verdict = time.perf_counter(), "ok  "
+        try:
+            detail = run(path, Path(scratch))
+        except RuntimeError as error:
+            verdict, detail = "FAIL", str(error)
+        if out:
+            shutil.copytree(scratch, out / path.stem, dirs_exist_ok=True)
+    print(f"{verdict}  {path.stem:<38} {time.perf_counter() - start:6.1f} s  {detail}", flush=True)
+    return verdict != "FAIL"
+
+
 def main() -> int:
     """Run the notebooks whose names begin with the arguments, or all."""
     parser = argparse.ArgumentParser(prog="python -m notebooks.run", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help="beginnings of names; all notebooks without any")
     parser.add_argument("--out", type=Path, help="folder for pictures and executed notebooks, else thrown away")
     parser.add_argument("--clear", action="store_true", help="run nothing; empty the outputs, as they are kept in git")
+    parser.add_argument("--jobs", type=int, default=1, help="how many run at a time (default: 1)")
     args = parser.parse_args()
     paths = [path for path in PATHS if not args.names or path.name.startswith(tuple(args.names))]
-    failed = not paths
-    for path in paths:
-        if args.clear:
+    if args.clear:
+        for path in paths:
             clear(path)
-            continue
-        with tempfile.TemporaryDirectory() as scratch:
-            start, verdict = time.perf_counter(), "ok  "
-            try:
-                detail = run(path, Path(scratch))
-            except RuntimeError as error:
-                failed, verdict, detail = True, "FAIL", str(error)
-            if args.out:
-                shutil.copytree(scratch, args.out / path.stem, dirs_exist_ok=True)
-        print(f"{verdict}  {path.stem:<38} {time.perf_counter() - start:6.1f} s  {detail}", flush=True)
-    return int(failed)
+        return int(not paths)
+    with ThreadPoolExecutor(args.jobs) as pool:  # each notebook has a process of its own, its kernel
+        passed = list(pool.map(lambda path: check(path, args.out), paths))
+    return int(not passed or not all(passed))
 
 
 if __name__ == "__main__":

@@ -54,9 +54,11 @@ def write(record: dict) -> None:
             f"cores; validation accuracy then {stage['validation_accuracy']:.2%}.\n"
         )
     if training.get("averaged"):
+        share = training["averaged"]
         text += (
-            "\nShipped is the mean of the weights before and after the last of these (Wortsman et al., arXiv "
-            "2109.01903); what is measured above is the mean.\n"
+            f"\nShipped is the mean of the weights before ({1 - share:.0%}) and after ({share:.0%}) the last of these "
+            "(Wortsman et al., arXiv 2109.01903); what is measured above is the mean. The shares were chosen on these "
+            "validation images.\n"
         )
     text += "\n## Limits\n\n" + _LIMITS[preset]
     text += "- A contribution map is exact about this network, not about the world: it says what the network used.\n"

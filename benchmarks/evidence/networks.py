@@ -10,6 +10,8 @@ from keras_coda.visualization import save_picture
 ROOT = Path(__file__).parents[2]
 KEPT = ROOT / "build" / "evidence"  # finished pieces, for a run that goes on
 PICTURES = ROOT / "docs" / "results"
+# By default methods refer to what the metric makes of a removed pixel. tf-explain's own references: black, and gray.
+TF_EXPLAIN = (posthoc.IntegratedGradients(encoded=False), posthoc.OcclusionSensitivity(5, fill=127.5))
 
 
 def load(source: str, preset: str):
@@ -41,7 +43,8 @@ def run(preset: str, source: str, quick: bool, *, n_grids: int, n_images: int, a
     least = pixel_removal(model, data.validation, n_images=alone[1])
     most = pixel_removal(model, data.validation, n_images=n_images, order="most")
     kept = KEPT / f"{preset}{'-quick' * quick}"
-    comparison = posthoc.compare(model, data.validation, n_grids=n_grids, n_images=n_images, out=kept)
+    methods, sizes = [*posthoc.methods(), *TF_EXPLAIN], {"n_grids": n_grids, "n_images": n_images}
+    comparison = posthoc.compare(model, data.validation, methods, **sizes, out=kept)
 
     PICTURES.mkdir(parents=True, exist_ok=True)
     save_picture(comparison.plot(), PICTURES / f"{preset}-comparison.png")

@@ -104,8 +104,10 @@ def _network(results) -> str:
         names = ", ".join(ahead)
         text += f"Higher mean {metric} than the contribution maps: {names or 'none'}. "
     text += (
-        "Grids are made of the most confident images first: with more grids, localization falls. Occlusion and "
-        "Integrated Gradients refer to the encoding zero here, which is what removed pixels become.\n\n"
+        "Grids are made of the most confident images first: with more grids, localization falls. Occlusion, Integrated "
+        "Gradients and gradient × input refer to an encoding of zeros, the very thing that the removal metric makes of "
+        "a pixel; rows with `fill=127.5` (a gray window) and `encoded=False` (pixels, from a black image), if there "
+        "are any, to what tf-explain takes.\n\n"
     )
     located, removed, most = results["localization"], results["removal"], results["removal_most"]
     text += (

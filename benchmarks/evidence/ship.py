@@ -24,19 +24,23 @@ def main() -> None:
     )
     parser.add_argument(
         "--average",
-        action="store_true",
-        help="ship the mean of the last network's weights and of those it started from (arXiv 2109.01903)",
+        type=float,
+        metavar="SHARE",
+        help="ship the mean of the last network's weights, with this share in (0, 1), and of those it started from "
+        "(arXiv 2109.01903)",
     )
     args = parser.parse_args()
     *earlier, model = (keras_coda.CoDANet.from_preset(run / "model") for run in args.runs)
     before = presets.read(presets.folder(args.preset))[0]["training_figures"]["stages"] if args.from_shipped else []
     stages = before + [_stage(each, run) for each, run in zip((*earlier, model), args.runs, strict=True)]
     model.training_figures = {"stages": stages, "validation_accuracy": stages[-1]["validation_accuracy"]}
-    if args.average:
+    if args.average is not None:
+        if not 0 < args.average < 1:
+            parser.error(f"SHARE must be between 0 and 1. Received: {args.average}")
         start = earlier[-1] if earlier else keras_coda.CoDANet.from_preset(args.preset, load_weights=True)
         pairs = zip(model.get_weights(), start.get_weights(), strict=True)
-        model.set_weights([(last + first) / 2 for last, first in pairs])
-        model.training_figures = {"stages": stages, "averaged": True}  # the accuracy is to be measured
+        model.set_weights([first + args.average * (last - first) for last, first in pairs])
+        model.training_figures = {"stages": stages, "averaged": args.average}  # the accuracy is to be measured
     folder = ROOT / "keras_coda" / "presets" / args.preset
     shutil.rmtree(folder, ignore_errors=True)
     model.save_to_preset(folder, weights_dtype="float16")
