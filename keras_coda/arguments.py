@@ -149,6 +149,22 @@ def parser() -> argparse.ArgumentParser:
     video.add_argument("--end", type=float, metavar="SECONDS", help="where to end; default: where the video does")
     video.add_argument("--image-size", type=_size, metavar="SIDE|HxW", help="resize frames, for a network of any size")
 
+    explore = add(
+        "explore", "Explore networks in a browser. Images of your own or examples: the most probable classes, the maps "
+        "that make their logits, what if some pixels were gone, nine images in one. It needs keras-coda[explore]; "
+        "nothing that is given to it is kept.",
+        "keras-coda explore --model runs/photos/model --open",
+    )  # fmt: skip
+    explore.add_argument("--model", action="append", default=[], metavar="FOLDER|PRESET", help="a trained network, "
+                         "before those that come with the package; may be repeated")  # fmt: skip
+    explore.add_argument(
+        "--host", default="127.0.0.1", help="address to listen at; any but this one lets others use it"
+    )
+    explore.add_argument("--port", type=_port, metavar="N", help="0: any that is free; default: the first free one "
+                         "from 7860")  # fmt: skip
+    explore.add_argument("--max-upload-mb", type=_positive, default=10, metavar="N", help="limit of a file, in MiB")
+    explore.add_argument("--open", action="store_true", help="open it in the browser")
+
     export = add(
         "export", "Write a network that predicts and explains: a SavedModel for TensorFlow and TF Serving, compared "
         "with Keras in bare TensorFlow, or one file for ONNX Runtime or LiteRT.",
@@ -236,6 +252,13 @@ def _positive(text):
     return number
 
 
+def _port(text):
+    number = int(text)
+    if not 0 <= number <= 65535:
+        raise argparse.ArgumentTypeError(f"must be in 0 to 65535. Received: {text}")
+    return number
+
+
 def _size(text):
     sides = text.lower().split("x")
     if len(sides) > 2:
@@ -260,4 +283,5 @@ def _space(text):
 
 _space.__name__ = "number, LOW:HIGH or A,B,C"
 _region.__name__ = "region X,Y,W,H"
+_port.__name__ = "port"
 _positive.__name__, _size.__name__ = "positive integer", "image size"  # argparse: "invalid positive integer value: 'x'"

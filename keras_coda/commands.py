@@ -109,6 +109,14 @@ def explain(args: argparse.Namespace) -> None:
     _print_table([("file", "class", "probability", "residual"), *rows])
 
 
+def explore(args: argparse.Namespace) -> None:
+    """Serve the explorer until it is interrupted."""
+    from keras_coda.explorer import launch
+
+    options = {"host": args.host, "port": args.port, "max_upload_mb": args.max_upload_mb}
+    launch.explore(args.model, open_browser=args.open, **options)
+
+
 def _explain_video(args):
     from keras_coda import explain_video, video_files
 

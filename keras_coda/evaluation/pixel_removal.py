@@ -122,7 +122,7 @@ def pixel_removal(
     name, anatomy = name_of(explainer), Anatomy.of(model)
     check_dataset(dataset, infinite=True)
 
-    masked = _MaskedModel(anatomy)
+    masked = MaskedModel(anatomy)
     masked.jit_compile = bool(getattr(model, "jit_compile", False))
     probabilities, classes, shares = [], set(), None
     bar = keras.utils.Progbar(n_images, unit_name="image") if verbose else None
@@ -160,7 +160,7 @@ def pixel_removal(
     return PixelRemovalResult(name, n_images, order, shares, probabilities.mean(axis=0), quartiles, aucs)
 
 
-class _MaskedModel(keras.Model):
+class MaskedModel(keras.Model):
     """Logits of images ``(batch, H, W, c)`` whose encoding is multiplied by ``keep (batch, H, W, 1)``."""
 
     def __init__(self, anatomy):
@@ -168,6 +168,7 @@ class _MaskedModel(keras.Model):
         self.encoder, self.chain = anatomy.encoder, list(anatomy.chain)
 
     def call(self, inputs):
+        """Return logits ``(batch, classes)`` of ``[images, keep]``."""
         images, keep = inputs
         encoded = ops.cast(self.encoder(images, training=False), "float32")
         return linearize_chain(self.chain, encoded * keep)[0]

@@ -1,0 +1,49 @@
+"""The pictures of the explorer, taken of it in a headless Chromium.
+
+``python -m docs.explorer_pictures`` writes both; it needs ``keras-coda[test]`` and Chromium. The same network and
+fonts give the same pictures.
+"""
+
+import tempfile
+from pathlib import Path
+
+from PIL import Image
+
+from tests import explorer_browser
+
+FOLDER = Path(__file__).parent / "pictures"
+LARGEST = 200_000  # bytes
+# Width and height of the windows, in pixels of the page.
+PICTURES = {"explorer": (1280, 960), "explorer_phone": (390, 844)}
+
+
+def main() -> None:
+    """Take the pictures.
+
+    Raises:
+        RuntimeError: if a picture is too large for the repository.
+    """
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        explorer_browser.server(Path(folder), "--model", "coda_xs_cifar10") as address,
+        explorer_browser.browser() as chrome,
+    ):
+        for name, size in PICTURES.items():
+            page = explorer_browser.open_page(chrome, address, *size)
+            explorer_browser.stroke(page, (0.35, 0.5), (0.75, 0.5))
+            page.mouse.move(0, 0)
+            path = FOLDER / f"{name}.png"
+            page.screenshot(path=path, full_page=True)
+            with Image.open(path) as image:
+                image.convert("RGB").save(path, optimize=True)
+            page.context.close()
+            count = path.stat().st_size
+            print(f"{path.name}: {count:,} bytes")
+            if count > LARGEST:
+                raise RuntimeError(
+                    f"Pictures must stay below {LARGEST:,} bytes. Received: '{path.name}' with {count:,}."
+                )
+
+
+if __name__ == "__main__":
+    main()
