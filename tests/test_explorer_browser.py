@@ -241,7 +241,8 @@ def test_an_own_network_of_any_size(page, tmp_path):
 def test_a_webcam(page):
     page.get_by_role("button", name="Capture from camera").click()
     page.get_by_text("Click to Access Webcam").click()
-    page.locator("#upload video").wait_for()
+    page.wait_for_function("document.querySelector('#upload video').videoWidth > 0")
+    page.wait_for_timeout(500)  # before the first frame a click does nothing
     page.get_by_role("button", name="capture photo").click()
     page.wait_for_selector("#canvas canvas:not([aria-label*='digit 0'])")
     assert page.locator("#map img").count() == 1

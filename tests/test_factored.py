@@ -26,7 +26,7 @@ def unfactored(x, layer):
     return factor * tf.reduce_sum(v * taps[..., None, :], -1)
 
 
-@settings(max_examples=15)
+@settings(max_examples=10)
 @given(
     kernel_size=st.tuples(st.integers(1, 4), st.integers(1, 4)),
     strides=st.tuples(st.integers(1, 3), st.integers(1, 3)),

@@ -63,7 +63,7 @@ def assert_complete(explanation):
     np.testing.assert_allclose(explanation.residual, error, atol=1e-5)
 
 
-@settings(max_examples=12)
+@settings(max_examples=8)
 @given(networks(), st.integers(0, 9))
 def test_contributions_sum_to_logit_for_any_architecture(network, seed):
     arguments, shape = network

@@ -211,13 +211,13 @@ CSS = """
 .kc-gradient { flex: 1; height: .8rem; border: 1px solid var(--border-color-primary); background:
   linear-gradient(90deg, #053061, #2166ac, #4393c3, #92c5de, #d1e5f0, #f7f7f7, #fddbc7, #f4a582, #d6604d, #b2182b,
   #67001f); }
-.gradio-container .kc-table { border: 0; border-collapse: collapse; width: 100%; font-size: .85rem; margin: .4rem 0; }
+.gradio-container .kc-table { border: 0 !important; border-collapse: collapse; width: 100%; font-size: .85rem; margin: .4rem 0; }
 .kc-table caption { text-align: left; font-weight: 600; padding: .2rem 0; }
 .kc-table th { text-align: left; font-weight: 400; }
 .kc-table thead th { font-size: .78rem; opacity: .8; }
-.gradio-container .kc-table :is(thead, tbody, tr) { border: 0; }
-.gradio-container .kc-table :is(td, th) { padding: .18rem .3rem; border: 0; color: var(--body-text-color);
-  border-bottom: 1px solid var(--border-color-primary); }
+.gradio-container .kc-table :is(thead, tbody, tr) { border: 0 !important; }
+.gradio-container .kc-table :is(td, th) { padding: .18rem .3rem; border: 0 !important; color: var(--body-text-color);
+  border-bottom: 1px solid var(--border-color-primary) !important; }
 .kc-table td { font-variant-numeric: tabular-nums; }
 .kc-share, .kc-real, .kc-predicted, .kc-difference { white-space: nowrap; }
 .kc-table td:last-child, .kc-table thead th:last-child, .kc-table:not(.kc-evidence) td:nth-child(2) {
