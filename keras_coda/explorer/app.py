@@ -13,6 +13,7 @@ THEME = gr.themes.Base(
 QUIET = {"show_progress": "hidden", "api_visibility": "private", "trigger_mode": "always_last"}
 # "always_last" sends the last event, but with the data of the first: right for what is read from components only.
 EACH = {**QUIET, "trigger_mode": "multiple"}
+SLOW = {**QUIET, "show_progress": "minimal"}  # what a first time takes seconds
 INTRODUCTION = """# Explorer
 Which pixels made the logit, exactly: the map of a class sums to its logit minus the bias. Red is for the class, blue
 against it. Images stay in this program's memory until the page is closed, and are never kept."""
@@ -155,7 +156,7 @@ def build(networks: Networks) -> gr.Blocks:
 
         page.load(opened, view, [about, gallery, *one, *grid], **QUIET)
         page.unload(closed)
-        network.input(network_chosen, [network, *view], [about, gallery, *one, *grid], **QUIET)
+        network.input(network_chosen, [network, *view], [about, gallery, *one, *grid], **SLOW)
         upload.input(given, [upload, *view], [upload, *one], **QUIET)
         gallery.pick(example_picked, view, one, **EACH)
         bars.pick(bar_picked, view, one, **EACH)
@@ -163,10 +164,10 @@ def build(networks: Networks) -> gr.Blocks:
         canvas.brush(brushed, None, [told, what_if], **EACH)
         for control in view:
             control.change(restyled, view, [told, shown, grid_map], **QUIET)
-        files.upload(added, [files, *view], [files, *grid], **QUIET)
-        nine.click(nine_examples, view, grid, **QUIET)
+        files.upload(added, [files, *view], [files, *grid], **SLOW)
+        nine.click(nine_examples, view, grid, **SLOW)
         empty.click(emptied, view, grid, **QUIET)
-        grid_class.input(grid_class_chosen, [grid_class, *view], grid, **QUIET)
+        grid_class.input(grid_class_chosen, [grid_class, *view], grid, **SLOW)
         for button, of_grid, kind in (
             (picture, False, "png"), (numbers, False, "npz"), (grid_picture, True, "png"), (grid_numbers, True, "npz")
         ):  # fmt: skip

@@ -68,6 +68,7 @@ def explore(
             print("\nThe explorer has ended.", flush=True)
         finally:
             if page is not None:
+                page.server.force_exit = True  # pages that are open keep connections that never end by themselves
                 page.close(verbose=False)
 
 

@@ -211,7 +211,8 @@ CSS = """
 .kc-gradient { flex: 1; height: .8rem; border: 1px solid var(--border-color-primary); background:
   linear-gradient(90deg, #053061, #2166ac, #4393c3, #92c5de, #d1e5f0, #f7f7f7, #fddbc7, #f4a582, #d6604d, #b2182b,
   #67001f); }
-.gradio-container .kc-table { border: 0 !important; border-collapse: collapse; width: 100%; font-size: .85rem; margin: .4rem 0; }
+.gradio-container .kc-table { border: 0 !important; border-collapse: collapse; width: 100%; font-size: .85rem;
+  margin: .4rem 0; }
 .kc-table caption { text-align: left; font-weight: 600; padding: .2rem 0; }
 .kc-table th { text-align: left; font-weight: 400; }
 .kc-table thead th { font-size: .78rem; opacity: .8; }
