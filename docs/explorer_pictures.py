@@ -9,10 +9,9 @@ from pathlib import Path
 
 from PIL import Image
 
+from docs.pictures import FOLDER, check_size
 from tests import explorer_browser
 
-FOLDER = Path(__file__).parent / "pictures"
-LARGEST = 200_000  # bytes
 # Width and height of the windows, in pixels of the page.
 PICTURES = {"explorer": (1280, 960), "explorer_phone": (390, 844)}
 
@@ -37,12 +36,7 @@ def main() -> None:
             with Image.open(path) as image:
                 image.convert("RGB").save(path, optimize=True)
             page.context.close()
-            count = path.stat().st_size
-            print(f"{path.name}: {count:,} bytes")
-            if count > LARGEST:
-                raise RuntimeError(
-                    f"Pictures must stay below {LARGEST:,} bytes. Received: '{path.name}' with {count:,}."
-                )
+            check_size(path)
 
 
 if __name__ == "__main__":

@@ -51,7 +51,7 @@ def localization():
     model, images, labels = digits(None)
     classes = np.array([4, 7, 1, 0, 3, 6, 8, 2, 5])
     chosen = surest(model, images, labels)[classes]
-    grid = assemble(images[chosen][None].astype("float32"), 3)
+    grid = assemble(images[chosen][None].astype("float32"), 3, 3)
     shown = [1, 3, 5]  # cells
     maps = model.explain(grid, classes[shown][None]).contributions[0]
     figure = Figure(figsize=(7.2, 2.1), layout="constrained")
@@ -124,6 +124,14 @@ def _without_ticks(figure, panels):
     return figure
 
 
+def check_size(path: Path) -> None:
+    """Print the size of a picture; raise ``RuntimeError`` if it is too large for the repository."""
+    size = path.stat().st_size
+    print(f"{path.name}: {size:,} bytes")
+    if size > LARGEST:
+        raise RuntimeError(f"Pictures must stay below {LARGEST:,} bytes. Received: '{path.name}' with {size:,}.")
+
+
 PICTURES = {each.__name__: each for each in (reasons, localization, removal, factors)}
 
 
@@ -136,10 +144,7 @@ def main(names=()) -> None:
     for name in names or PICTURES:
         path = FOLDER / f"{name}.png"
         save_picture(PICTURES[name](), path, dpi=144)
-        size = path.stat().st_size
-        print(f"{path.name}: {size:,} bytes")
-        if size > LARGEST:
-            raise RuntimeError(f"Pictures must stay below {LARGEST:,} bytes. Received: '{path.name}' with {size:,}.")
+        check_size(path)
 
 
 if __name__ == "__main__":

@@ -64,7 +64,7 @@ def convert(
     rule = "`classes` is for ONNX: a LiteRT file has the signature `contributions_for_classes` in any case"
     require(format == "onnx" or not classes, rule, "Leave it out", classes=classes)
     path = Path(filepath).expanduser().resolve()
-    refuse_existing(path, "file")
+    refuse_existing(path, "file", "filepath")
     require_tensorflow()
     module = {"onnx": onnx_format, "litert": litert_format}[format]
     _require_installed(format, module.REQUIRED)
@@ -80,7 +80,7 @@ def convert(
     path.parent.mkdir(parents=True, exist_ok=True)
     with new_file(path) as temporary:
         temporary.write_bytes(content)
-        refuse_existing(path, "file")  # renaming would replace a file that came up meanwhile
+        refuse_existing(path, "file", "filepath")  # renaming would replace a file that came up meanwhile
 
 
 def _require_installed(extra: str, modules: Sequence[str]) -> None:

@@ -202,15 +202,22 @@ def augmentation(
 # === Sources: each becomes a `Data` of single images ===
 
 
-def _load_digits(validation_split, seed):
-    import tensorflow as tf
+def all_digits() -> tuple[np.ndarray, np.ndarray]:
+    """Return all scanned digits, ``(1797, 8, 8, 1)`` uint8, and their labels."""
     from sklearn.datasets import load_digits
-    from sklearn.model_selection import train_test_split
 
     digits = load_digits()
-    images = np.rint(digits.images[..., None] * (255 / 16)).astype("uint8")  # stored as 0..16
-    split = {"test_size": validation_split, "stratify": digits.target, "random_state": seed}
-    x, x_val, y, y_val = train_test_split(images, digits.target, **split)
+    return np.rint(digits.images[..., None] * (255 / 16)).astype("uint8"), digits.target  # stored as 0..16
+
+
+def _load_digits(validation_split, seed):
+    import tensorflow as tf
+    from sklearn.model_selection import train_test_split
+
+    images, labels = all_digits()
+    x, x_val, y, y_val = train_test_split(
+        images, labels, test_size=validation_split, stratify=labels, random_state=seed
+    )
     train, validation = (tf.data.Dataset.from_tensor_slices(part) for part in ((x, y), (x_val, y_val)))
     return Data("digits", train, validation, tuple("0123456789"), images.shape[1:], len(x), len(x_val))
 

@@ -54,12 +54,13 @@ def new_file(path: str | os.PathLike) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def refuse_existing(path: Path, what: str = "folder") -> None:
-    """Raise the ``FileExistsError`` that a command or function which never replaces anything ends with."""
+def refuse_existing(path: Path, what: str = "folder", argument: str = "path") -> None:
+    """Raise the ``FileExistsError`` that a function which never replaces anything ends with."""
     if path.exists():
+        version = " (for TF Serving, the next version number)" if what == "folder" else ""
         raise FileExistsError(
-            f"The {what} to write must not exist yet. Received: path='{path}'. Choose another (for TF Serving, the "
-            "next version number), or delete it first."
+            f"The {what} to write must not exist yet. Received: {argument}='{path}'. Choose another{version}, or "
+            "delete it first."
         )
 
 

@@ -76,7 +76,7 @@ def to_rgba(linear_map, *, percentile=99.5, smooth=0):
     if smooth:
         rows, columns = (_averaging(size, smooth) for size in strength.shape[-2:])
         strength = rows @ strength @ columns.T
-    alpha = np.minimum(strength / _limit(strength, percentile)[..., None, None], 1)
+    alpha = np.minimum(strength / color_limit(strength, percentile)[..., None, None], 1)
 
     rgb = np.broadcast_to(color, (*alpha.shape, 3))
     return np.concatenate([rgb, alpha[..., None]], axis=-1, dtype=np.float32)
@@ -137,7 +137,7 @@ def plot_contributions(
         logit = f"logit {logits[at]:.2f}".replace("-", "−")
         probability = "" if probabilities is None else f" · {probabilities[at]:.1%}"
         notes[at] = logit + probability, f"residual {residuals[at]:.1e}"
-    limits = _limit(np.abs(contributions).reshape(shape[0], 1, -1), percentile)
+    limits = color_limit(np.abs(contributions).reshape(shape[0], 1, -1), percentile)
     styles = [{"cmap": COLORS, "vmin": -limit, "vmax": limit} for limit in limits]
     return _draw(images, contributions, classes, notes, styles, class_names, labels, max_images, colorbar)
 
@@ -200,7 +200,7 @@ def save_picture(picture, path, *, dpi=200, upscale=1):
             imsave(part, pixels, format="png", dpi=dpi, origin="upper")
 
 
-def _limit(values, percentile):
+def color_limit(values, percentile):
     """Returns where a scale over `values (..., H, W)`, none negative, ends: `(...)`, never 0."""
     if not 0 <= percentile <= 100:
         raise ValueError(f"`percentile` must lie in [0, 100]. Received: {percentile=}")

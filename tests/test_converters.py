@@ -240,7 +240,7 @@ def test_wrong_arguments_leave_nothing_behind(tmp_path, arguments, message):
 
 def test_an_existing_file_is_refused_and_kept(tmp_path, format):
     (tmp_path / "a").write_text("precious")
-    with pytest.raises(FileExistsError, match="must not exist yet. Received: path='.*/a'"):
+    with pytest.raises(FileExistsError, match="must not exist yet. Received: filepath='.*/a'"):
         small().export(tmp_path / "a", format=format)
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("a", "precious")]
 

@@ -1,9 +1,6 @@
 import base64
 import dataclasses
 import io
-import socket
-import subprocess
-import sys
 import types
 from pathlib import Path
 
@@ -11,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from keras_coda import CoDANet, Explanation, cli
+from keras_coda import CoDANet, Explanation
 from keras_coda.dynamic_linear import linearize_chain
 from keras_coda.explorer import networks as explorer_networks
 from keras_coda.explorer import pictures, views
@@ -346,39 +343,3 @@ def test_the_page_is_built_and_gradio_writes_nothing_beside_it(explorer):
     page = app.build(explorer.networks)
     assert all(event.api_visibility == "private" for event in page.fns.values() if event.fn is not None)
     assert not list((ROOT / "keras_coda" / "explorer").glob("*.pyi"))
-
-
-# === The command ===
-
-
-def test_a_missing_extra_is_named(monkeypatch, capsys):
-    from importlib import util
-
-    monkeypatch.setattr(util, "find_spec", lambda name: None)
-    assert cli.main(["explore"]) == 1
-    assert 'pip install "keras-coda[explore]"' in capsys.readouterr().err
-
-
-def test_wrong_arguments_end_with_one_line(tmp_path, capsys):
-    pytest.importorskip("gradio", reason="needs keras-coda[explore]")
-    assert cli.main(["explore", "--port", "70000"]) == 2
-    assert "must be in 0 to 65535" in capsys.readouterr().err
-    assert cli.main(["explore", "--model", str(tmp_path / "nowhere")]) == 1
-    assert "nowhere" in capsys.readouterr().err
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-        assert cli.main(["explore", "--port", str(port)]) == 1
-    shown = capsys.readouterr().err
-    assert f"port={port} (Address already in use). Choose another --port" in shown
-    assert cli.main(["explore", "--host", "no.such.host.invalid"]) == 1
-    assert "`host` must be an address of this machine" in capsys.readouterr().err
-
-
-def test_help_imports_neither_gradio_nor_tensorflow():
-    script = (
-        "import sys; sys.argv[0] = 'keras-coda'\n"
-        "import keras_coda.explorer\nfrom keras_coda import cli\nassert cli.main(['explore', '--help']) == 0\n"
-        "assert not {'gradio', 'tensorflow'} & set(sys.modules)"
-    )
-    process = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True)
-    assert process.returncode == 0, process.stderr

@@ -39,18 +39,32 @@ def arrange(counts, n_grids, num_cells, rng):
     return np.array(classes, "int32"), np.array(ranks, "int32")
 
 
-def assemble(cells, grid):
-    """Put images ``(batch, grid², H, W, c)`` together, row by row: ``(batch, grid * H, grid * W, c)``."""
+def assemble(cells, rows, columns):
+    """Put images ``(batch, rows * columns, H, W, c)`` together: ``(batch, rows * H, columns * W, c)``."""
     batch, _, height, width, channels = cells.shape
-    cells = cells.reshape(batch, grid, grid, height, width, channels).transpose(0, 1, 3, 2, 4, 5)
-    return cells.reshape(batch, grid * height, grid * width, channels)
+    cells = cells.reshape(batch, rows, columns, height, width, channels).transpose(0, 1, 3, 2, 4, 5)
+    return cells.reshape(batch, rows * height, columns * width, channels)
+
+
+def shares_of_cells(maps, rows, columns):
+    """Return what share of the positive contributions is in each cell, row by row; zeros if there are none.
+
+    Args:
+        maps: ``(..., rows * H, columns * W)``.
+        rows: int.
+        columns: int.
+
+    Returns:
+        ``(..., rows * columns)``.
+    """
+    *batch, height, width = maps.shape
+    cells = np.maximum(maps, 0).reshape(*batch, rows, height // rows, columns, width // columns).sum(axis=(-3, -1))
+    cells = cells.reshape(*batch, rows * columns)
+    total = cells.sum(axis=-1, keepdims=True)
+    return np.divide(cells, total, out=np.zeros_like(cells), where=total > 0)
 
 
 def shares_in_own_cell(maps, grid):
     """Return the score of every map, ``(batch, grid²)``, of maps ``(batch, grid², grid * H, grid * W)``."""
-    batch, num_cells, height, width = maps.shape
-    positive = np.maximum(maps, 0)
-    positive = positive.reshape(batch, num_cells, grid, height // grid, grid, width // grid).sum(axis=(3, 5))
-    positive = positive.reshape(batch, num_cells, num_cells)  # (batch, class of the map, cell)
-    own, total = np.diagonal(positive, axis1=1, axis2=2), positive.sum(axis=-1)
-    return np.divide(own, total, out=np.zeros_like(total), where=total > 0)
+    shares = shares_of_cells(maps, grid, grid)  # (batch, class of the map, cell)
+    return np.diagonal(shares, axis1=1, axis2=2)

@@ -136,7 +136,7 @@ def localization(
     check_dataset(dataset)
     rule = f"A grid needs {grid**2} different classes"
     require(num_classes >= grid**2, rule, "Use a smaller `grid`", grid=grid, num_classes=num_classes)
-    flexible = _of_any_size(model)
+    flexible = of_any_size(model)
 
     images = _most_confident(model, dataset, n_grids, grid**2, confidence, verbose)
     counts = np.array([len(of_class) for of_class in images])
@@ -159,15 +159,19 @@ def localization(
         part = slice(start, start + step)
         places = np.stack([classes[part], ranks[part]], axis=-1)  # (batch, grid², 2)
         cells = np.array([[images[c][rank] for c, rank in row] for row in places], "float32")
-        maps = attributions(explainer, flexible, grids.assemble(cells, grid), classes[part])
+        maps = attributions(explainer, flexible, grids.assemble(cells, grid, grid), classes[part])
         values.append(grids.shares_in_own_cell(maps, grid))
         if bar:
             bar.add(len(cells))
     return LocalizationResult(name, n_grids, np.concatenate(values), classes, grid)
 
 
-def _of_any_size(model):
-    """Return the model if it takes images of any size, or else a copy that does, with the same weights."""
+def of_any_size(model: keras.Model) -> keras.Model:
+    """Return the model if it takes images of any size, or else a copy that does, with the same weights.
+
+    Raises:
+        ValueError: for a model of fixed size that is no :class:`~keras_coda.CoDANet`.
+    """
     shape = model.input_shape[1:]
     if shape[:2] == (None, None):
         return model

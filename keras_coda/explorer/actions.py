@@ -172,17 +172,18 @@ class Explorer:
         return [views.about(network), views.gallery(examples(network.channels)),
                 *self.one(outcome, percentile, style), *self.grid((outcome[0], ""), percentile, style)]  # fmt: skip
 
-    def one(self, outcome, percentile, style, *, only_map=False):
-        """Return message, image, map, bars, class and what-if of the image; or the map alone."""
+    def maps(self, session, percentile, style):
+        """Return the map of the image and that of the grid, "" where there is none."""
+        one = "" if session.explanation is None else views.map_view(session.explanation, percentile, style)
+        return one, "" if session.grid is None else views.grid_map(session.grid, percentile, style)
+
+    def one(self, outcome, percentile, style):
+        """Return message, image, map, bars, class and what-if of the image."""
         session, problem = outcome
         explanation = session.explanation
         if explanation is None:
-            return "" if only_map else [
-                views.message(problem), None, "", "", self._classes(session, None), views.what_if(None, "")
-            ]  # fmt: skip
+            return [views.message(problem), None, "", "", self._classes(session, None), views.what_if(None, "")]
         drawn = views.map_view(explanation, percentile, style)
-        if only_map:
-            return drawn
         image, class_ = explanation.images[0], int(explanation.classes[0, 0])
         shown = {"id": session.number, "src": data_uri(png(image)), "name": session.picture.name}
         shown |= {"width": image.shape[1], "height": image.shape[0]}

@@ -129,9 +129,8 @@ def build(networks: Networks) -> gr.Blocks:
             return views.message(problem), explorer.what_if(session)
 
         def restyled(percentile, style, request: gr.Request):
-            outcome = explorer.look(request)
-            drawn = explorer.one(outcome, percentile, style, only_map=True), explorer.grid(outcome, percentile, style)
-            return views.message(outcome[1]), drawn[0], drawn[1][2]
+            session, problem = explorer.look(request)
+            return views.message(problem), *explorer.maps(session, percentile, style)
 
         def added(paths, percentile, style, request: gr.Request):
             return [None, *explorer.grid(explorer.add_cells(paths, request), percentile, style)]

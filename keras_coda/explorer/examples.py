@@ -5,6 +5,7 @@ import functools
 import numpy as np
 from PIL import Image, ImageDraw
 
+from keras_coda.data import all_digits
 from keras_coda.explorer.pictures import Picture
 
 SIDE, SCALE = 32, 4  # drawings are made larger and averaged
@@ -91,12 +92,8 @@ _DRAWINGS = {
 def examples(channels: int) -> tuple[Picture, ...]:
     """Return nine pictures: of digits, one each of 0 to 8, for one channel; drawings for three."""
     if channels == 1:
-        from sklearn.datasets import load_digits
-
-        digits = load_digits()
-        first = [int(np.flatnonzero(digits.target == digit)[0]) for digit in range(9)]
-        pixels = np.rint(digits.images[first, ..., None] * (255 / 16)).astype("uint8")  # stored as 0..16
-        return tuple(Picture.of(f"digit {digit}", each) for digit, each in enumerate(pixels))
+        images, labels = all_digits()
+        return tuple(Picture.of(f"digit {digit}", images[labels == digit][0]) for digit in range(9))
     return tuple(Picture.of(f"{name}, drawn", drawing(name)) for name in _DRAWINGS)
 
 

@@ -11,6 +11,8 @@ import numpy as np
 
 from keras_coda import presets
 from keras_coda.compiled_explainer import compiled_explainer
+from keras_coda.evaluation import grids
+from keras_coda.evaluation.localization import of_any_size
 from keras_coda.evaluation.pixel_removal import MaskedModel
 from keras_coda.explain_files import check_channels
 from keras_coda.explanations import Explanation
@@ -78,7 +80,7 @@ class Network:
     """
 
     def __init__(self, source: str):
-        self._source, self._lock = source, threading.Lock()
+        self._lock = threading.Lock()
         self.model = CoDANet.from_preset(source, load_weights=True)
         *size, self.channels = self.model.input.shape[1:]
         check_channels(self.channels)
@@ -87,10 +89,8 @@ class Network:
 
     def explain(self, image: np.ndarray, class_: int | None = None) -> Explanation:
         """Explain an image ``(H, W, c)`` for a class, None for the predicted one; with the linear map."""
-        classes = None if class_ is None else [[class_]]
-        options = {"linear_map": True, "verbose": False, "class_names": self.class_names}
         with self._lock:
-            return self.model.explain(image[None], classes, **options)
+            return self._explain(self.model, image[None], class_)
 
     def what_if(self, explanation: Explanation, gone: np.ndarray) -> WhatIf:
         """Remove pixels from the image explained.
@@ -132,12 +132,10 @@ class Network:
         require(1 <= len(images) <= MAX_CELLS, rule, "Leave some out", images=len(images))
         rows, columns = grid_shape(len(images))
         cells = [*images, *[np.full_like(images[0], EMPTY)] * (rows * columns - len(images))]
-        lines = [np.concatenate(cells[row * columns : (row + 1) * columns], axis=1) for row in range(rows)]
-        grid, classes = np.concatenate(lines), None if class_ is None else [[class_]]
-        options = {"linear_map": True, "verbose": False, "class_names": self.class_names}
+        grid = grids.assemble(np.stack(cells)[None], rows, columns)
         with self._lock:
             alone = self._of_any_size.predict_on_batch(np.stack(images)).argmax(axis=1)
-            explanation = self._of_any_size.explain(grid[None], classes, **options)
+            explanation = self._explain(self._of_any_size, grid, class_)
         shares = evidence(explanation.contributions[0, 0], rows, columns)
         return Grid(explanation, rows, columns, tuple(names), alone, shares)
 
@@ -148,15 +146,17 @@ class Network:
             self.explain(image)
             self.what_if(self.explain(image, 0), np.zeros(self.size, bool))
 
+    def _explain(self, model, images, class_):
+        classes = None if class_ is None else [[class_]]
+        return model.explain(images, classes, linear_map=True, verbose=False, class_names=self.class_names)
+
     @functools.cached_property
     def _masked(self):
         return MaskedModel(compiled_explainer(self.model).anatomy)
 
     @functools.cached_property
     def _of_any_size(self):
-        if self.size == (None, None):
-            return self.model
-        return CoDANet.from_preset(self._source, load_weights=True, input_shape=(None, None, self.channels))
+        return of_any_size(self.model)
 
 
 class Networks:
@@ -215,7 +215,4 @@ def grid_shape(count: int) -> tuple[int, int]:
 
 def evidence(contributions: np.ndarray, rows: int, columns: int) -> np.ndarray:
     """Return the share of the positive contributions ``(H, W)`` in each cell, row by row; zeros if there are none."""
-    height, width = contributions.shape
-    positive = np.maximum(contributions, 0).astype("float64")
-    cells = positive.reshape(rows, height // rows, columns, width // columns).sum(axis=(1, 3)).ravel()
-    return cells / (cells.sum() or 1.0)
+    return grids.shares_of_cells(contributions.astype("float64"), rows, columns)

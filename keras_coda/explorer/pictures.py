@@ -100,16 +100,16 @@ def png(pixels: np.ndarray) -> bytes:
     return file.getvalue()
 
 
-def data_uri(data: bytes, kind: str = "image/png") -> str:
-    """Return bytes as an address that a page can show without any request."""
-    return f"data:{kind};base64,{base64.b64encode(data).decode()}"
+def data_uri(data: bytes) -> str:
+    """Return a PNG file as an address that a page can show without any request."""
+    return f"data:image/png;base64,{base64.b64encode(data).decode()}"
 
 
 def limit_of(contributions: np.ndarray, percentile: float) -> float:
     """Return where the colors of a map ``(H, W)`` end, in units of the logit, as the package's figures have it."""
     is_percentile = 0 <= percentile <= 100
     require(is_percentile, "The cut is a percentile, in [0, 100]", percentile=percentile)
-    return float(visualization._limit(np.abs(contributions), percentile))
+    return float(visualization.color_limit(np.abs(contributions), percentile))
 
 
 def map_pixels(explanation, percentile: float, style: str) -> np.ndarray:

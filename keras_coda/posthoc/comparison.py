@@ -13,7 +13,7 @@ import keras
 from keras_coda.evaluation import LocalizationResult, PixelRemovalResult, localization, pixel_removal, plots
 from keras_coda.evaluation.explainers import Explainer, name_of
 from keras_coda.evaluation.labeled import check_dataset, labeled_batches
-from keras_coda.evaluation.localization import _of_any_size
+from keras_coda.evaluation.localization import of_any_size
 from keras_coda.files import new_file
 from keras_coda.posthoc.digests import digest, digest_of_model
 from keras_coda.posthoc.explainers import get
@@ -155,7 +155,7 @@ def compare(
         store = _Store(Path(out).expanduser(), arguments, dict(zip(names, explainers, strict=True)))
 
     # One copy for all methods: localization would make and compile one for each.
-    models = {localization: _of_any_size(model), pixel_removal: model}
+    models = {localization: of_any_size(model), pixel_removal: model}
     results = {localization: [], pixel_removal: []}
     for name, explainer in zip(names, explainers, strict=True):
         for metric, found in results.items():
