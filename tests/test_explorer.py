@@ -342,4 +342,6 @@ def test_the_page_is_built_and_gradio_writes_nothing_beside_it(explorer):
 
     page = app.build(explorer.networks)
     assert all(event.api_visibility == "private" for event in page.fns.values() if event.fn is not None)
+    events = [event for event in page.fns.values() if event.fn is not None and event.outputs]
+    assert {(event.concurrency_id, event.concurrency_limit) for event in events} == {("page", 1)}, "in their order"
     assert not list((ROOT / "keras_coda" / "explorer").glob("*.pyi"))

@@ -10,7 +10,12 @@ from keras_coda.explorer.pictures import STYLES
 THEME = gr.themes.Base(
     primary_hue="blue", font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]
 )  # fmt: skip
-QUIET = {"show_progress": "hidden", "api_visibility": "private", "trigger_mode": "always_last"}
+# One event after the other, drawing included: else an answer could come after that of a later event, and what was taken
+# away would be shown again.
+QUIET = {
+    "show_progress": "hidden", "api_visibility": "private", "trigger_mode": "always_last", "concurrency_limit": 1,
+    "concurrency_id": "page",
+}  # fmt: skip
 # "always_last" sends the last event, but with the data of the first: right for what is read from components only.
 EACH = {**QUIET, "trigger_mode": "multiple"}
 SLOW = {**QUIET, "show_progress": "minimal"}  # what a first time takes seconds
