@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from keras_coda.evaluation import LocalizationResult, grids, localization, pixel_removal
+from keras_coda.evaluation import LocalizationResult, PixelRemovalResult, grids, localization, pixel_removal
 from tests.known_models import (
     Recorder,
     batches,
@@ -50,6 +50,21 @@ def test_statistics_count_grids_as_independent():
     assert result.mean == 0.625
     assert result.quartiles == (0.375, 0.75, 1.0)
     assert result.standard_error == pytest.approx(np.std([0.5, 0.75], ddof=1) / np.sqrt(2))
+
+
+def test_results_are_compared_unit_by_unit():
+    values, classes = np.array([[0.0, 0.5, 0.5, 1.0], [0.5, 1.0, 1.0, 1.0], [1.0, 1.0, 1.0, 1.0]]), np.zeros((3, 4))
+    one = LocalizationResult("one", 3, values, classes, 2)
+    other = LocalizationResult("other", 3, values - np.array([[0.1], [0.2], [0.3]]), classes, 2)
+    np.testing.assert_allclose(one.difference(other), (0.2, 0.1 / np.sqrt(3)))  # not the 0.2 of the grids' own spread
+    np.testing.assert_allclose(other.difference(one)[0], -0.2)
+    assert one.difference(one) == (0, 0)
+    fewer = LocalizationResult("fewer", 3, values[:2], classes[:2], 2)
+    with pytest.raises(ValueError, match=r"same units.*units=\(3, 2\).*Measure both alike"):
+        one.difference(fewer)
+    removal = PixelRemovalResult("removal", 3, "least", *np.zeros((4, 3)))
+    with pytest.raises(ValueError, match="same metric can be compared.*LocalizationResult.*PixelRemovalResult"):
+        one.difference(removal)
 
 
 def test_grids_hold_different_classes_and_every_image_once():

@@ -11,7 +11,11 @@ ROOT = Path(__file__).parents[2]
 KEPT = ROOT / "build" / "evidence"  # finished pieces, for a run that goes on
 PICTURES = ROOT / "docs" / "results"
 # By default methods refer to what the metric makes of a removed pixel. tf-explain's own references: black, and gray.
-TF_EXPLAIN = (posthoc.IntegratedGradients(encoded=False), posthoc.OcclusionSensitivity(5, fill=127.5))
+TF_EXPLAIN = (
+    posthoc.IntegratedGradients(encoded=False),
+    posthoc.OcclusionSensitivity(5, fill=127.5),
+    posthoc.OcclusionSensitivity(9, fill=127.5),
+)
 
 
 def load(source: str, preset: str):
@@ -61,8 +65,15 @@ def run(preset: str, source: str, quick: bool, *, n_grids: int, n_images: int, a
         "localization": located.summary(),
         "removal": least.summary(),
         "removal_most": most.summary(),
-        "methods": {
-            located.explainer: {"localization": located.summary(), "removal": removed.summary()}
-            for located, removed in zip(comparison.localization, comparison.pixel_removal, strict=True)
-        },
+        "methods": _compared(comparison),
+    }
+
+
+def _compared(comparison: posthoc.Comparison) -> dict:
+    """Each method's figures, and by how much the contribution maps, the first, are ahead of it on the same units."""
+    metrics = {"localization": comparison.localization, "removal": comparison.pixel_removal}
+    return {
+        name: {metric: results[row].summary() for metric, results in metrics.items()}
+        | {"maps_ahead": {metric: results[0].difference(results[row]) for metric, results in metrics.items()}}
+        for row, name in enumerate(comparison.names)
     }

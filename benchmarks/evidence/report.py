@@ -80,24 +80,26 @@ def _network(results) -> str:
         f"{figures['loss']:.4f}, largest completeness residual {figures['largest_residual']:.0e}.\n\n"
     )
     is_cifar = preset != "coda_digits"
-    header = ["method", "localization", *["published"] * is_cifar, "removal, AUC", *["published"] * is_cifar]
+    columns = ["maps ahead by", *["published"] * is_cifar]
+    header = ["method", "localization", *columns, "removal, AUC", *columns]
     rows = []
     best = {metric: max(each[metric]["mean"] for each in results["methods"].values())
             for metric in ("localization", "removal")}  # fmt: skip
     for method, each in results["methods"].items():
-        published = PUBLISHED.get(method, ("–", "–")) if is_cifar else ((), ())
         row = [method]
-        for metric, value in zip(("localization", "removal"), published, strict=True):
+        for metric, published in zip(("localization", "removal"), PUBLISHED.get(method, ("–", "–")), strict=True):
             cell = _cell(each[metric])
             row.append(f"**{cell}**" if each[metric]["mean"] == best[metric] else cell)
-            row += [value] if is_cifar else []
+            ahead, error = each["maps_ahead"][metric]
+            row.append("" if method == next(iter(results["methods"])) else f"{ahead:+.3f} ± {error:.3f}")
+            row += [published] * is_cifar
         rows.append(row)
     text += markdown(header, rows)
     compared = results["methods"]["contribution maps"]
     text += (
         f"\nAll methods on the same {compared['localization']['units']} grids (chance 0.111) and "
         f"{compared['removal']['units']} images, whose mean probability is {compared['removal']['untouched']:.3f} "
-        "untouched.\n\n"
+        "untouched; the standard errors of differences are those of differences on the same grid or image.\n\n"
     )
     for metric in ("localization", "removal"):
         ahead = [name for name, each in results["methods"].items() if each[metric]["mean"] > compared[metric]["mean"]]

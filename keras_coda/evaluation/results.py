@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from keras_coda.files import new_file
+from keras_coda.validation import require
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -48,6 +49,26 @@ class Result:
         """Standard error of the mean, from the spread of the independent units; NaN for a single one."""
         units = self.units
         return float(units.std(ddof=1) / math.sqrt(len(units))) if len(units) > 1 else math.nan
+
+    def difference(self, other: "Result") -> tuple[float, float]:
+        """Compare with another explainer on the same units, one by one: their own spread is left out.
+
+        Args:
+            other: a result of the same metric, for the same model, data and arguments.
+
+        Returns:
+            ``(mean, standard error)`` of this result's units minus the other's.
+
+        Raises:
+            ValueError: for a result of another metric or with another number of units.
+        """
+        kinds = type(self).__name__, type(other).__name__
+        require(kinds[0] == kinds[1], "Results of the same metric can be compared", metrics=kinds)
+        sizes = len(self.units), len(other.units)
+        require(sizes[0] == sizes[1], "Results on the same units can be compared", "Measure both alike", units=sizes)
+        differences = self.units - other.units
+        error = differences.std(ddof=1) / math.sqrt(len(differences)) if len(differences) > 1 else math.nan
+        return float(differences.mean()), float(error)
 
     def summary(self) -> dict:
         """Return mean, quartiles, standard error, and how many units there were of those asked for."""
