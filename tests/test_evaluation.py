@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from keras_coda.evaluation import LocalizationResult, PixelRemovalResult, grids, localization, pixel_removal
+from keras_coda.evaluation import LocalizationResult, PixelRemovalResult, grids, localization, pixel_removal, plots
 from tests.known_models import (
     Recorder,
     batches,
@@ -65,6 +65,14 @@ def test_results_are_compared_unit_by_unit():
     removal = PixelRemovalResult("removal", 3, "least", *np.zeros((4, 3)))
     with pytest.raises(ValueError, match="same metric can be compared.*LocalizationResult.*PixelRemovalResult"):
         one.difference(removal)
+
+
+def test_no_two_of_many_explainers_look_alike():
+    curves = np.random.default_rng(0).random((3, 12, 4))
+    results = [PixelRemovalResult(str(i), 4, "least", *np.insert(curves[:, i], 2, 0, axis=0)) for i in range(12)]
+    axes = plots.plot_pixel_removal(results).axes[0]
+    looks = {(line.get_color(), line.get_linestyle()) for line in axes.lines}
+    assert len(looks) == len(axes.lines) == 12
 
 
 def test_grids_hold_different_classes_and_every_image_once():

@@ -58,7 +58,7 @@ def write(record: dict) -> None:
         text += (
             f"\nShipped is the mean of the weights before ({1 - share:.0%}) and after ({share:.0%}) the last of these "
             "(Wortsman et al., arXiv 2109.01903); what is measured above is the mean. The shares were chosen on these "
-            "validation images.\n"
+            "validation images, by accuracy, and by how the maps stand beside other methods.\n"
         )
     text += "\n## Limits\n\n" + _LIMITS[preset]
     text += "- A contribution map is exact about this network, not about the world: it says what the network used.\n"

@@ -80,7 +80,7 @@ def _network(results) -> str:
         f"{figures['loss']:.4f}, largest completeness residual {figures['largest_residual']:.0e}.\n\n"
     )
     is_cifar = preset != "coda_digits"
-    columns = ["maps ahead by", *["published"] * is_cifar]
+    columns = [*["published"] * is_cifar, "maps ahead by"]
     header = ["method", "localization", *columns, "removal, AUC", *columns]
     rows = []
     best = {metric: max(each[metric]["mean"] for each in results["methods"].values())
@@ -90,9 +90,9 @@ def _network(results) -> str:
         for metric, published in zip(("localization", "removal"), PUBLISHED.get(method, ("–", "–")), strict=True):
             cell = _cell(each[metric])
             row.append(f"**{cell}**" if each[metric]["mean"] == best[metric] else cell)
+            row += [published] * is_cifar
             ahead, error = each["maps_ahead"][metric]
             row.append("" if method == next(iter(results["methods"])) else f"{ahead:+.3f} ± {error:.3f}")
-            row += [published] * is_cifar
         rows.append(row)
     text += markdown(header, rows)
     compared = results["methods"]["contribution maps"]
