@@ -194,7 +194,10 @@ def test_frames_are_turned_as_players_do(tmp_path):
 
 
 @pytest.mark.parametrize("exists", [False, True])
-def test_an_interrupted_run_leaves_no_file(exists, model, tmp_path, monkeypatch):
+def test_an_interrupted_run_leaves_no_file(exists, model, tmp_path, monkeypatch, request):
+    # Whatever a shell starts in the background ignores the signal, and so would this process.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, before))
     source, out, drawn, draw = write_video(tmp_path / "in.mkv", noise(9)), tmp_path / "out.mp4", [], Panels.draw
     if exists:
         out.write_text("an earlier result")
