@@ -82,7 +82,7 @@ def _network(results) -> str:
     is_cifar = preset != "coda_digits"
     columns = [*["published"] * is_cifar, "maps ahead by"]
     header = ["method", "localization", *columns, "removal, AUC", *columns]
-    rows = []
+    rows, compared = [], results["methods"]["contribution maps"]
     best = {metric: max(each[metric]["mean"] for each in results["methods"].values())
             for metric in ("localization", "removal")}  # fmt: skip
     for method, each in results["methods"].items():
@@ -92,10 +92,9 @@ def _network(results) -> str:
             row.append(f"**{cell}**" if each[metric]["mean"] == best[metric] else cell)
             row += [published] * is_cifar
             ahead, error = each["maps_ahead"][metric]
-            row.append("" if method == next(iter(results["methods"])) else f"{ahead:+.3f} ± {error:.3f}")
+            row.append("" if each is compared else f"{ahead:+.3f} ± {error:.3f}")
         rows.append(row)
     text += markdown(header, rows)
-    compared = results["methods"]["contribution maps"]
     text += (
         f"\nAll methods on the same {compared['localization']['units']} grids (chance 0.111) and "
         f"{compared['removal']['units']} images, whose mean probability is {compared['removal']['untouched']:.3f} "

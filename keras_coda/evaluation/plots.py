@@ -5,6 +5,7 @@ themselves in notebooks.
 """
 
 import functools
+import itertools
 import math
 from collections.abc import Sequence
 
@@ -15,7 +16,8 @@ from keras_coda.visualization import DPI, _png
 
 _LOCALIZATION_HEIGHT = 1.3  # without the boxes
 _COLORS = ("#b2182b", "#2166ac", "#4d9221", "#e08214", "#762a83", "#01665e", "#8c510a", "#c51b7d", "0.35", "0.6")
-_LINES, _HATCHES = ("-", "--", ":"), (None, "////", "....")  # when colors begin anew
+# Color, line and hatch of one explainer after the other: 30 before any looks like an earlier one.
+_LOOKS = [(color, *drawn) for drawn in (("-", None), ("--", "////"), (":", "....")) for color in _COLORS]
 
 
 def plot_localization(results: Sequence, labels: Sequence[str] | None = None):
@@ -85,10 +87,10 @@ def plot_comparison(localization: Sequence, pixel_removal: Sequence, labels: Seq
 
 def _draw_localization(axes, results, labels):
     positions = np.arange(len(results))[::-1]
-    for position, result, (color, cycle) in zip(positions, results, _colors(results), strict=True):
+    for position, result, (color, _, hatch) in zip(positions, results, itertools.cycle(_LOOKS), strict=False):
         low, first, median, third, high = np.percentile(result.scores, [5, 25, 50, 75, 95])
         axes.hlines(position, low, high, color="0.2", linewidth=0.9)
-        box = {"height": 0.5, "color": color, "edgecolor": "0.2", "linewidth": 0.8, "hatch": _HATCHES[cycle]}
+        box = {"height": 0.5, "color": color, "edgecolor": "0.2", "linewidth": 0.8, "hatch": hatch}
         axes.barh(position, third - first, left=first, **box)
         axes.vlines(median, position - 0.25, position + 0.25, color="0.1", linewidth=1.4)
         axes.plot(result.mean, position, "D", markersize=4, markerfacecolor="white", markeredgecolor="0.1")
@@ -105,11 +107,10 @@ def _draw_pixel_removal(axes, results, labels):
     if len(results) == 1:
         lower, _, upper = results[0].curve_quartiles
         axes.fill_between(100 * results[0].shares, lower, upper, color=_COLORS[0], alpha=0.15, linewidth=0)
-    for number, (result, label, (color, cycle)) in enumerate(zip(results, labels, _colors(results), strict=True)):
+    for number, (result, label, look) in enumerate(zip(results, labels, itertools.cycle(_LOOKS), strict=False)):
+        style = {"color": look[0], "linestyle": look[1], "linewidth": 1.4}
         zorder = 3 - number / len(results)  # the first one on top
-        axes.plot(
-            100 * result.shares, result.curve, color=color, linewidth=1.4, label=label, zorder=zorder, ls=_LINES[cycle]
-        )
+        axes.plot(100 * result.shares, result.curve, **style, label=label, zorder=zorder)
     orders = " / ".join(sorted({result.order for result in results}))
     axes.set(xlabel=f"pixels removed (%), {orders} important first", ylabel="probability of the true class")
     axes.set_xlim(0, 100 * max(result.shares[-1] for result in results))
@@ -135,12 +136,6 @@ def _labels(results, labels):
     labels = [result.explainer for result in results] if labels is None else list(labels)
     require(len(labels) == len(results), "There must be one label for each result", labels=labels, results=len(results))
     return labels
-
-
-def _colors(results):
-    """Return the color of each explainer, and how often the colors began anew before it: no two look alike."""
-    rounds = [divmod(number, len(_COLORS)) for number in range(len(results))]
-    return [(_COLORS[index], cycle % len(_LINES)) for cycle, index in rounds]
 
 
 def _mean(result):

@@ -47,8 +47,7 @@ class Result:
     @property
     def standard_error(self) -> float:
         """Standard error of the mean, from the spread of the independent units; NaN for a single one."""
-        units = self.units
-        return float(units.std(ddof=1) / math.sqrt(len(units))) if len(units) > 1 else math.nan
+        return _standard_error(self.units)
 
     def difference(self, other: "Result") -> tuple[float, float]:
         """Compare with another explainer on the same units, one by one: their own spread is left out.
@@ -67,8 +66,7 @@ class Result:
         sizes = len(self.units), len(other.units)
         require(sizes[0] == sizes[1], "Results on the same units can be compared", "Measure both alike", units=sizes)
         differences = self.units - other.units
-        error = differences.std(ddof=1) / math.sqrt(len(differences)) if len(differences) > 1 else math.nan
-        return float(differences.mean()), float(error)
+        return float(differences.mean()), _standard_error(differences)
 
     def summary(self) -> dict:
         """Return mean, quartiles, standard error, and how many units there were of those asked for."""
@@ -112,3 +110,8 @@ class Result:
     def __repr__(self) -> str:
         error, units = self.standard_error, f"{len(self.units)} of {self.requested}"
         return f"<{type(self).__name__} {self.explainer}: {self.mean:.3f} ± {error:.3f} ({units})>"
+
+
+def _standard_error(units: np.ndarray) -> float:
+    """Return the standard error of the mean of independent values; NaN for a single one."""
+    return float(units.std(ddof=1) / math.sqrt(len(units))) if len(units) > 1 else math.nan
