@@ -69,6 +69,8 @@ def parser() -> argparse.ArgumentParser:
     recipe.add_argument("--ema", type=float, metavar="MOMENTUM", help="average the weights, for instance by 0.999")
     recipe.add_argument("--linear-map-regularization", type=float, metavar="LAMBDA", help="weight of mean|W| in the "
                         "loss: smaller linear maps, steps that take three times as long")  # fmt: skip
+    recipe.add_argument("--map-consistency", type=float, metavar="MU", help="weight in the loss of the maps' failure "
+                        "to foretell what the removal of pixels does; for networks trained before")  # fmt: skip
     watch = train.add_argument_group("while it learns")
     watch.add_argument("--maps", type=_positive, metavar="N", help="draw the maps of N validation images after every "
                        "epoch, in OUT/maps")  # fmt: skip

@@ -9,10 +9,12 @@ import numpy as np
 
 from keras_coda import converters, explanations, presets, saved_model
 from keras_coda.compiled_explainer import compiled_explainer
+from keras_coda.consistency import whole_and_masked
 from keras_coda.layers import AddInverse, DAUConv2D, GlobalSumPooling2D, LogitScaling
 from keras_coda.losses import OneVsAllCrossentropy
+from keras_coda.penalties import NAMES, check_penalties
 from keras_coda.pixel_dropout import PixelDropout
-from keras_coda.regularization import check_regularization, logits_and_linear_map
+from keras_coda.regularization import logits_and_linear_map
 from keras_coda.validation import check_fit_data, check_image_shape, check_int, check_pair, check_per_layer, require
 
 LOGIT_BIAS = math.log(0.1 / 0.9)  # CVPR 2021, section 3.2: every class starts at a probability of 0.1
@@ -134,6 +136,7 @@ class CoDANet(keras.Model):
         self.class_names = class_names
         self.pixel_dropout = pixel_dropout
         self.training_figures = {}
+        self._penalty_trackers, self._draws = {}, keras.random.SeedGenerator()
         self.compile()
 
     def compile(
@@ -143,6 +146,7 @@ class CoDANet(keras.Model):
         metrics="auto",
         *,
         linear_map_regularization: float = 0.0,
+        map_consistency: float = 0.0,
         jit_compile="auto",
         **kwargs,
     ):
@@ -156,6 +160,9 @@ class CoDANet(keras.Model):
             linear_map_regularization: float >= 0, the weight λ of ``mean |W_{0→L}|`` in the training loss, which
                 keeps linear maps small; see :mod:`keras_coda.regularization`, also for its cost. Logs then have
                 ``linear_map``, the mean itself; validation leaves it out of its loss.
+            map_consistency: float >= 0, the weight μ in the loss of how far maps are from foretelling what removing
+                pixels does; see :mod:`keras_coda.consistency`. Logs then have ``inconsistency``. The loss must take
+                soft labels, as the default does. Only one of the two may be above 0.
             jit_compile: whether to run through XLA; ``"auto"``: on TensorFlow only with a GPU (on CPUs plain graphs are
                 as fast and leaner).
             **kwargs: see ``keras.Model.compile``.
@@ -170,16 +177,18 @@ class CoDANet(keras.Model):
             import tensorflow as tf
 
             jit_compile = bool(tf.config.list_physical_devices("GPU"))
-        self.linear_map_regularization = check_regularization(linear_map_regularization)
-        self._is_regularized = False
-        if self.linear_map_regularization and not hasattr(self, "_linear_map_tracker"):
-            self._linear_map_tracker = keras.metrics.Mean(name="linear_map")
-            self._other_classes = keras.random.SeedGenerator()
+        weights = check_penalties(linear_map_regularization, map_consistency)
+        self.linear_map_regularization, self.map_consistency = (weights[name] for name in NAMES)
+        self._penalty = next((name for name in NAMES if weights[name]), None)
+        self._measured = None
+        if self._penalty is not None and self._penalty not in self._penalty_trackers:
+            self._penalty_trackers[self._penalty] = keras.metrics.Mean(name=self._penalty)
         super().compile(optimizer=optimizer, loss=loss, metrics=metrics, jit_compile=jit_compile, **kwargs)
 
     def get_compile_config(self):
         """Return the arguments of :meth:`compile`, serialized."""
-        return {**super().get_compile_config(), "linear_map_regularization": self.linear_map_regularization}
+        penalties = {"linear_map_regularization": self.linear_map_regularization}
+        return {**super().get_compile_config(), **penalties, "map_consistency": self.map_consistency}
 
     def compile_from_config(self, config):
         """Compile as a saved model was; Keras leaves this to classes with a ``compile`` of their own."""
@@ -187,21 +196,25 @@ class CoDANet(keras.Model):
         self.optimizer.build(self.trainable_variables)
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        """Return the loss; in training with the regularization of the linear map that :meth:`compile` was asked for."""
-        self._is_regularized = bool(training and self.linear_map_regularization)
-        if not self._is_regularized:
+        """Return the loss; in training with the penalty of the maps that :meth:`compile` was asked for."""
+        self._measured = self._penalty if training else None
+        if self._measured is None:
             return super().compute_loss(x, y, y_pred, sample_weight, training)
         anatomy = compiled_explainer(self).anatomy
         # The logits of the pass that gives the maps: to differentiate the first one, too, would take longer.
-        logits, linear_map = logits_and_linear_map(anatomy, x, y, self._other_classes)
-        self._linear_map_tracker.update_state(linear_map)
-        penalty = self._aggregate_additional_loss(self.linear_map_regularization * linear_map)
-        return super().compute_loss(x, y, logits, sample_weight, training) + penalty
+        if self.map_consistency:
+            y, y_pred, sample_weight, value = whole_and_masked(anatomy, x, y, sample_weight, self._draws)
+        else:
+            y_pred, value = logits_and_linear_map(anatomy, x, y, self._draws)
+        self._penalty_trackers[self._measured].update_state(value)
+        weight = self.linear_map_regularization or self.map_consistency
+        penalty = self._aggregate_additional_loss(weight * value)
+        return super().compute_loss(x, y, y_pred, sample_weight, training) + penalty
 
     def get_metrics_result(self):
-        """Return the values of all metrics; ``linear_map`` only where it was measured, in training."""
+        """Return the values of all metrics; of the penalties only the one that was measured, in training."""
         results = super().get_metrics_result()
-        return results if self._is_regularized else {k: v for k, v in results.items() if k != "linear_map"}
+        return {name: value for name, value in results.items() if name not in NAMES or name == self._measured}
 
     def fit(self, x=None, y=None, **kwargs):
         """Train; see ``keras.Model.fit``. Warns where pixels do not look like values in [0, 255]."""

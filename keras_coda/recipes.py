@@ -5,7 +5,7 @@ import dataclasses
 import keras
 
 from keras_coda.data import AUGMENTATIONS
-from keras_coda.regularization import check_regularization
+from keras_coda.penalties import check_penalties
 from keras_coda.schedules import cosine_schedule, step_schedule
 from keras_coda.validation import check_finite, check_int, require
 
@@ -37,6 +37,8 @@ class Recipe:
             training then validates and ends with.
         linear_map_regularization: float >= 0, the weight λ of ``mean |W_{0→L}|`` in the loss; see
             :mod:`keras_coda.regularization`.
+        map_consistency: float >= 0, the weight μ of the maps' failure to foretell what the removal of pixels does;
+            see :mod:`keras_coda.consistency`. Not together with the other.
 
     Raises:
         ValueError: if a field is out of range.
@@ -55,6 +57,7 @@ class Recipe:
     resize_ratio: float = 1.0
     ema: float | None = None
     linear_map_regularization: float = 0.0
+    map_consistency: float = 0.0
 
     def __post_init__(self):
         check_int("batch_size", self.batch_size)
@@ -78,7 +81,7 @@ class Recipe:
             resize_ratio=self.resize_ratio,
         )
         require(self.ema is None or 0 < check_finite("ema", self.ema) < 1, "`ema` must be in (0, 1)", ema=self.ema)
-        check_regularization(self.linear_map_regularization)
+        check_penalties(self.linear_map_regularization, self.map_consistency)
         self.learning_rates(1)  # checks the others
 
     def learning_rates(self, steps_per_epoch: int) -> keras.optimizers.schedules.LearningRateSchedule:
@@ -114,6 +117,10 @@ class Recipe:
             words.append(f"weights averaged with momentum {self.ema:g}")
         if self.linear_map_regularization:
             words.append(f"{self.linear_map_regularization:g} mean|W| in the loss")
+        if self.map_consistency:
+            words.append(
+                f"{self.map_consistency:g} times the inconsistency of maps in the loss, half of the images mixed"
+            )
         return ", ".join(words)
 
 

@@ -5,7 +5,8 @@ import dataclasses
 from pathlib import Path
 
 # Options whose defaults are the recipe's, and those that change no weight, so that a training may go on without them.
-OF_RECIPE = ("epochs", "batch_size", "learning_rate", "warmup", "augmentation", "ema", "linear_map_regularization")
+OF_RECIPE = ("epochs", "batch_size", "learning_rate", "warmup", "augmentation", "ema", "linear_map_regularization",
+             "map_consistency")  # fmt: skip
 NOT_RECORDED = ("command", "debug", "out", "restart", "maps", "localization", "tensorboard")
 
 

@@ -46,13 +46,13 @@ def conv_matrix(x, projection, kernel, strides, rescaling):
     return matrix
 
 
-def network(image, layers, rescaling, temperature, logit_bias):
+def network(image, layers, rescaling, temperature, logit_bias, keep=1):
     """Logits (C,) and linear map (C, H, W, 2c) of one image (H, W, c) with pixels in [0, 255].
 
-    layers: list of (projection, kernel, strides).
+    layers: list of (projection, kernel, strides); keep: 1, or (H, W, 1), with which the encoded image is multiplied.
     """
     encoded = np.asarray(image, "float64") / 255
-    encoded = np.concatenate([encoded, 1 - encoded], axis=-1)
+    encoded = np.concatenate([encoded, 1 - encoded], axis=-1) * keep
     activations, linear_map = encoded, None
     for projection, kernel, strides in layers:
         matrix = conv_matrix(activations, projection, kernel, strides, rescaling)

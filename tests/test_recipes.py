@@ -90,7 +90,10 @@ def test_the_papers_recipes_are_those_of_its_supplement():
         recipes.recipe("papr")
 
 
-@pytest.mark.parametrize("recipe", [Recipe(), recipes.recipe("paper"), Recipe(ema=0.99, linear_map_regularization=1.0)])
+@pytest.mark.parametrize(
+    "recipe",
+    [Recipe(), recipes.recipe("paper"), Recipe(ema=0.99, linear_map_regularization=1.0), Recipe(map_consistency=0.5)],
+)
 def test_recipes_survive_json(recipe):
     assert Recipe(**json.loads(json.dumps(dataclasses.asdict(recipe)))) == recipe
     assert recipe.describe().startswith("Adam")
@@ -110,6 +113,8 @@ def test_recipes_survive_json(recipe):
         ({"resize_ratio": 0.5}, "resize_ratio"),
         ({"ema": 1.0}, "ema"),
         ({"linear_map_regularization": -1}, "linear_map_regularization"),
+        ({"map_consistency": -1}, "map_consistency"),
+        ({"linear_map_regularization": 1, "map_consistency": 1}, "Only one of"),
     ],
 )
 def test_a_recipe_refuses(changes, message):

@@ -45,16 +45,22 @@ def test_the_papers_recipe_with_everything_that_can_be_watched(tmp_path, capsys)
     assert "is finished" in capsys.readouterr().out
     assert train(tmp_path, *options, "--learning-rate", "1e-3") == 1
     assert "learning_rate=0.001 (it was 0.00025)" in capsys.readouterr().err
-    assert train(tmp_path, "--epochs", "1", "--restart") == 0
+    assert train(tmp_path, "--epochs", "1", "--restart", "--map-consistency", "0.5") == 0
     assert sorted(path.name for path in tmp_path.iterdir()) == ["log.csv", "model", "training.json"]
+    assert "inconsistency" in (tmp_path / "log.csv").read_text().splitlines()[0].split(",")
     contents = json.loads((tmp_path / training.ARGUMENTS).read_text())
+    assert contents["map_consistency"] == 0.5
     assert (contents["recipe"], contents["learning_rate"], contents["warmup"]) == ("default", 0.01, 0.1)
     assert "Estimate: " not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
-    ("option", "value"), [("ema", "1.5"), ("linear-map-regularization", "-1"), ("warmup", "1"), ("learning-rate", "0")]
-)
+    ("option", "value"),
+    [
+        ("ema", "1.5"), ("linear-map-regularization", "-1"), ("map-consistency", "-1"), ("warmup", "1"),
+        ("learning-rate", "0"),
+    ],
+)  # fmt: skip
 def test_options_out_of_range_leave_nothing_behind(option, value, tmp_path, capsys):
     assert train(tmp_path / "run", f"--{option}", value) == 1
     assert f"`{option.replace('-', '_')}` must" in capsys.readouterr().err
