@@ -47,18 +47,22 @@ def write(record: dict) -> None:
     for number, stage in enumerate(history, 1):
         rate = stage.get("learning_rate") or stage["recipe"]["learning_rate"]
         dropout = f", up to {stage['pixel_dropout']:.0%} of the pixels dropped" if stage.get("pixel_dropout") else ""
+        length = f"{stage['epochs']} epochs" if "epochs" in stage else f"{stage['steps']:,} steps"
         text += (
-            f"{number}. {stage['epochs']} epochs at temperature {stage['temperature']:g}, batches of "
+            f"{number}. {length} at temperature {stage['temperature']:g}, batches of "
             f"{stage['batch_size']}, {stage['optimizer']}, peak rate {rate:g}, {stage['dtype']}, "
             f"{_AUGMENTATION[preset]}{dropout}; {stage['seconds_per_epoch']:.0f} s per epoch (median) on two "
-            f"cores; validation accuracy then {stage['validation_accuracy']:.2%}.\n"
+            f"cores; validation accuracy then {stage['validation_accuracy']:.2%}."
         )
-    if training.get("averaged"):
-        share = training["averaged"]
+        if "averaged" in stage:
+            share = stage["averaged"]
+            text += f" Kept: the mean of the weights before ({1 - share:.0%}) and after it ({share:.0%})."
+        text += "\n"
+    if any("averaged" in stage for stage in history):
         text += (
-            f"\nShipped is the mean of the weights before ({1 - share:.0%}) and after ({share:.0%}) the last of these "
-            "(Wortsman et al., arXiv 2109.01903); what is measured above is the mean. The shares were chosen on these "
-            "validation images, by accuracy, and by how the maps stand beside other methods.\n"
+            "\nMeans of weights: Wortsman et al., arXiv 2109.01903. What is measured above is the network that was "
+            "kept. The shares were chosen on these validation images, by accuracy, and by how the maps stand beside "
+            "other methods.\n"
         )
     text += "\n## Limits\n\n" + _LIMITS[preset]
     text += "- A contribution map is exact about this network, not about the world: it says what the network used.\n"

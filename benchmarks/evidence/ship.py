@@ -40,7 +40,8 @@ def main() -> None:
         start = earlier[-1] if earlier else keras_coda.CoDANet.from_preset(args.preset, load_weights=True)
         pairs = zip(model.get_weights(), start.get_weights(), strict=True)
         model.set_weights([first + args.average * (last - first) for last, first in pairs])
-        model.training_figures = {"stages": stages, "averaged": args.average}  # the accuracy is to be measured
+        stages[-1]["averaged"] = args.average
+        model.training_figures = {"stages": stages}  # the accuracy is to be measured
     folder = ROOT / "keras_coda" / "presets" / args.preset
     shutil.rmtree(folder, ignore_errors=True)
     model.save_to_preset(folder, weights_dtype="float16")
