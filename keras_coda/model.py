@@ -136,7 +136,7 @@ class CoDANet(keras.Model):
         self.class_names = class_names
         self.pixel_dropout = pixel_dropout
         self.training_figures = {}
-        self._penalty_trackers, self._draws = {}, keras.random.SeedGenerator()
+        self._penalty_trackers, self._draws = {}, None
         self.compile()
 
     def compile(
@@ -161,8 +161,8 @@ class CoDANet(keras.Model):
                 keeps linear maps small; see :mod:`keras_coda.regularization`, also for its cost. Logs then have
                 ``linear_map``, the mean itself; validation leaves it out of its loss.
             map_consistency: float >= 0, the weight μ in the loss of how far maps are from foretelling what removing
-                pixels does; see :mod:`keras_coda.consistency`. Logs then have ``inconsistency``. The loss must take
-                soft labels, as the default does. Only one of the two may be above 0.
+                pixels does, ``inconsistency`` in the logs; see :mod:`keras_coda.consistency`. The loss must take soft
+                labels, as the default does. Only one of the two may be above 0.
             jit_compile: whether to run through XLA; ``"auto"``: on TensorFlow only with a GPU (on CPUs plain graphs are
                 as fast and leaner).
             **kwargs: see ``keras.Model.compile``.
@@ -179,10 +179,10 @@ class CoDANet(keras.Model):
             jit_compile = bool(tf.config.list_physical_devices("GPU"))
         weights = check_penalties(linear_map_regularization, map_consistency)
         self.linear_map_regularization, self.map_consistency = (weights[name] for name in NAMES)
-        self._penalty = next((name for name in NAMES if weights[name]), None)
-        self._measured = None
+        self._penalty, self._measured = next((name for name in NAMES if weights[name]), None), None
         if self._penalty is not None and self._penalty not in self._penalty_trackers:
             self._penalty_trackers[self._penalty] = keras.metrics.Mean(name=self._penalty)
+            self._draws = self._draws or keras.random.SeedGenerator()  # only here: it moves Keras' global seed on
         super().compile(optimizer=optimizer, loss=loss, metrics=metrics, jit_compile=jit_compile, **kwargs)
 
     def get_compile_config(self):
