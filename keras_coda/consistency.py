@@ -17,8 +17,8 @@ import keras
 from keras import ops
 
 from keras_coda.anatomy import Anatomy
-from keras_coda.dynamic_linear import linearize_chain, pullback_chain
-from keras_coda.validation import check_finite, require
+from keras_coda.dynamic_linear import linearize_chain
+from keras_coda.losses import soft_labels
 
 _LEAST_WEIGHT = 0.5  # of the image that dominates a mixture ...
 _LARGEST_WEIGHT = 0.9
@@ -27,13 +27,6 @@ _LARGEST_SHARE = 0.28  # of the pixels removed in the order of the map; the pape
 _WINDOWS = 8  # at most
 _EDGES = (3 / 32, 5 / 32, 7 / 32, 9 / 32)  # of a window, in the image's height
 _MASKED = 0.25  # weight of the loss on what is left, beside 1 on the whole
-
-
-def check_consistency(weight) -> float:
-    """Return the weight μ as a float, or raise ``ValueError``."""
-    weight = check_finite("map_consistency", weight)
-    require(weight >= 0, "`map_consistency` must not be negative", map_consistency=weight)
-    return weight
 
 
 def whole_and_masked(anatomy: Anatomy, images, labels, sample_weight, seed: keras.random.SeedGenerator):
@@ -56,31 +49,18 @@ def whole_and_masked(anatomy: Anatomy, images, labels, sample_weight, seed: kera
     """
     images, labels = ops.cast(images, "float32"), soft_labels(labels, anatomy.num_classes)
     images, labels, classes = mix(images, labels, seed)
-    encoded = anatomy.encode(images)
-    logits, frozen = linearize_chain(anatomy.chain, encoded)
-    chosen = ops.one_hot(classes, anatomy.num_classes, dtype="float32")
-    linear_map = pullback_chain(anatomy.chain, frozen, ops.expand_dims(chosen, 1))[:, 0]  # (batch, H, W, 2c)
-    contributions = ops.sum(linear_map * encoded, axis=-1)
+    whole = anatomy.explain(images, classes[:, None])
+    contributions = whole["contributions"][:, 0]  # (batch, H, W)
     keep = masks(contributions, seed)
-    masked, _ = linearize_chain(anatomy.chain, encoded * ops.expand_dims(keep, -1))
-    found = ops.sum(masked * chosen, axis=-1)
+    masked, _ = linearize_chain(anatomy.chain, anatomy.encode(images) * ops.expand_dims(keep, -1))
+    found = ops.take_along_axis(masked, classes[:, None], axis=-1)[:, 0]
     foretold = anatomy.bias + ops.sum(contributions * keep, axis=(1, 2))
     inconsistency = ops.mean((ops.sigmoid(found) - ops.sigmoid(foretold)) * (found - foretold))
     if sample_weight is None:
         sample_weight = ops.ones_like(found)
     sample_weight = ops.cast(ops.reshape(sample_weight, (-1,)), "float32")
     weights = ops.concatenate([2 * sample_weight, 2 * _MASKED * sample_weight])  # a mean over twice as many
-    return ops.concatenate([labels, labels]), ops.concatenate([logits, masked]), weights, inconsistency
-
-
-def soft_labels(labels, num_classes: int):
-    """Return labels of any form as float32 ``(batch, classes)``; of a class that does not exist, NaN."""
-    if len(labels.shape) == 2 and labels.shape[-1] != 1:
-        return ops.cast(labels, "float32")
-    labels = ops.cast(ops.reshape(labels, (-1, 1)), "int32")
-    exists = ops.logical_and(labels >= 0, labels < num_classes)
-    one_hot = ops.one_hot(labels[:, 0], num_classes, dtype="float32")
-    return ops.where(exists, one_hot, ops.full_like(one_hot, float("nan")))
+    return ops.concatenate([labels, labels]), ops.concatenate([whole["logits"], masked]), weights, inconsistency
 
 
 def mix(images, labels, seed):
@@ -120,17 +100,15 @@ def masks(contributions, seed):
     shares = keras.random.uniform((batch, 1), 0.0, _LARGEST_SHARE, seed=seed)
     by_map = ops.reshape(ranks >= shares * ops.cast(height * width, "float32"), (batch, height, width))
 
-    rows, columns = (ops.cast(ops.arange(size), "float32") for size in (height, width))
     numbers = keras.random.randint((batch, 1, 1), 1, _WINDOWS + 1, seed=seed)
     by_windows = ops.ones_like(by_map)
     for index in range(_WINDOWS):
         choice = keras.random.randint((batch, 1), 0, len(_EDGES), seed=seed)
         edges = ops.take(ops.convert_to_tensor(_EDGES, "float32"), choice) * ops.cast(height, "float32")
         inside = []
-        for places in (rows, columns):  # windows may stick out, so that borders are removed as often
-            size = ops.cast(ops.shape(places)[0], "float32")
-            centers = keras.random.uniform((batch, 1), 0.0, 1.0, seed=seed) * size
-            inside.append(ops.abs(places + 0.5 - centers) < edges / 2)
+        for size in (height, width):  # windows may stick out, so that borders are removed as often
+            centers = keras.random.uniform((batch, 1), seed=seed) * ops.cast(size, "float32")
+            inside.append(ops.abs(ops.cast(ops.arange(size), "float32") + 0.5 - centers) < edges / 2)
         window = ops.logical_and(ops.expand_dims(inside[0], 2), ops.expand_dims(inside[1], 1))
         by_windows = ops.logical_and(by_windows, ops.logical_not(ops.logical_and(window, index < numbers)))
     is_by_map = keras.random.uniform((batch, 1, 1), seed=seed) < 0.5

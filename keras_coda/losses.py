@@ -26,18 +26,32 @@ class OneVsAllCrossentropy(keras.losses.Loss):
 
     def call(self, y_true, y_pred):
         """Return the loss of every image, ``(batch,)``."""
-        num_classes = y_pred.shape[-1]
-        if len(y_true.shape) == len(y_pred.shape) - 1:
-            y_true = ops.expand_dims(y_true, -1)
-        if y_true.shape[-1] == 1 and num_classes > 1:
-            labels = ops.cast(y_true[..., 0], "int32")
-            y_true = ops.one_hot(labels, num_classes, dtype=y_pred.dtype)
-            # A graph cannot raise on every backend; without this, a label that does not exist means "none of them".
-            exists = ops.expand_dims(ops.logical_and(labels >= 0, labels < num_classes), -1)
-            y_true = ops.where(exists, y_true, ops.full_like(y_true, float("nan")))
-        if y_true.shape[-1] not in (None, num_classes):
-            raise ValueError(
-                f"Labels must be class indices (batch,) or one-hot (batch, {num_classes}). "
-                f"Received: labels of shape {tuple(y_true.shape)}. Does `num_classes` fit the data?"
-            )
-        return ops.mean(ops.binary_crossentropy(ops.cast(y_true, y_pred.dtype), y_pred, from_logits=True), axis=-1)
+        y_true = soft_labels(y_true, y_pred.shape[-1], y_pred.dtype)
+        return ops.mean(ops.binary_crossentropy(y_true, y_pred, from_logits=True), axis=-1)
+
+
+def soft_labels(labels, num_classes: int, dtype="float32"):
+    """Return labels of any form as floats ``(batch, classes)``; for a label that does not exist, NaN.
+
+    Args:
+        labels: int ``(batch,)`` or ``(batch, 1)``, or ``(batch, classes)``, one-hot or soft.
+        num_classes: number of classes.
+        dtype: of what is returned.
+
+    Raises:
+        ValueError: for another number of columns.
+    """
+    if len(labels.shape) == 1:
+        labels = ops.expand_dims(labels, -1)
+    if labels.shape[-1] == 1 and num_classes > 1:
+        labels = ops.cast(labels, "int32")
+        one_hot = ops.one_hot(labels[..., 0], num_classes, dtype=dtype)
+        # A graph cannot raise on every backend; without this, a label that does not exist means "none of them".
+        exists = ops.logical_and(labels >= 0, labels < num_classes)
+        labels = ops.where(exists, one_hot, ops.full_like(one_hot, float("nan")))
+    if labels.shape[-1] not in (None, num_classes):
+        raise ValueError(
+            f"Labels must be class indices (batch,) or one-hot (batch, {num_classes}). "
+            f"Received: labels of shape {tuple(labels.shape)}. Does `num_classes` fit the data?"
+        )
+    return ops.cast(labels, dtype)

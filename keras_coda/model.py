@@ -178,17 +178,16 @@ class CoDANet(keras.Model):
 
             jit_compile = bool(tf.config.list_physical_devices("GPU"))
         weights = check_penalties(linear_map_regularization, map_consistency)
-        self.linear_map_regularization, self.map_consistency = (weights[name] for name in NAMES)
+        self.linear_map_regularization, self.map_consistency = weights.values()
         self._penalty, self._measured = next((name for name in NAMES if weights[name]), None), None
         if self._penalty is not None and self._penalty not in self._penalty_trackers:
-            self._penalty_trackers[self._penalty] = keras.metrics.Mean(name=self._penalty)
+            self._penalty_trackers[self._penalty] = keras.metrics.Mean(name=NAMES[self._penalty])
             self._draws = self._draws or keras.random.SeedGenerator()  # only here: it moves Keras' global seed on
         super().compile(optimizer=optimizer, loss=loss, metrics=metrics, jit_compile=jit_compile, **kwargs)
 
     def get_compile_config(self):
         """Return the arguments of :meth:`compile`, serialized."""
-        penalties = {"linear_map_regularization": self.linear_map_regularization}
-        return {**super().get_compile_config(), **penalties, "map_consistency": self.map_consistency}
+        return {**super().get_compile_config(), **{name: getattr(self, name) for name in NAMES}}
 
     def compile_from_config(self, config):
         """Compile as a saved model was; Keras leaves this to classes with a ``compile`` of their own."""
@@ -202,19 +201,18 @@ class CoDANet(keras.Model):
             return super().compute_loss(x, y, y_pred, sample_weight, training)
         anatomy = compiled_explainer(self).anatomy
         # The logits of the pass that gives the maps: to differentiate the first one, too, would take longer.
-        if self.map_consistency:
+        if self._penalty == "map_consistency":
             y, y_pred, sample_weight, value = whole_and_masked(anatomy, x, y, sample_weight, self._draws)
         else:
             y_pred, value = logits_and_linear_map(anatomy, x, y, self._draws)
-        self._penalty_trackers[self._measured].update_state(value)
-        weight = self.linear_map_regularization or self.map_consistency
-        penalty = self._aggregate_additional_loss(weight * value)
+        self._penalty_trackers[self._penalty].update_state(value)
+        penalty = self._aggregate_additional_loss(getattr(self, self._penalty) * value)
         return super().compute_loss(x, y, y_pred, sample_weight, training) + penalty
 
     def get_metrics_result(self):
         """Return the values of all metrics; of the penalties only the one that was measured, in training."""
-        results = super().get_metrics_result()
-        return {name: value for name, value in results.items() if name not in NAMES or name == self._measured}
+        hidden = {logged for name, logged in NAMES.items() if name != self._measured}
+        return {name: value for name, value in super().get_metrics_result().items() if name not in hidden}
 
     def fit(self, x=None, y=None, **kwargs):
         """Train; see ``keras.Model.fit``. Warns where pixels do not look like values in [0, 255]."""

@@ -4,8 +4,8 @@ import dataclasses
 
 import keras
 
+from keras_coda import penalties
 from keras_coda.data import AUGMENTATIONS
-from keras_coda.penalties import check_penalties
 from keras_coda.schedules import cosine_schedule, step_schedule
 from keras_coda.validation import check_finite, check_int, require
 
@@ -81,8 +81,13 @@ class Recipe:
             resize_ratio=self.resize_ratio,
         )
         require(self.ema is None or 0 < check_finite("ema", self.ema) < 1, "`ema` must be in (0, 1)", ema=self.ema)
-        check_penalties(self.linear_map_regularization, self.map_consistency)
+        penalties.check_penalties(**self.penalties)
         self.learning_rates(1)  # checks the others
+
+    @property
+    def penalties(self) -> dict[str, float]:
+        """The weights of what joins the loss, as ``CoDANet.compile`` takes them."""
+        return {name: getattr(self, name) for name in penalties.NAMES}
 
     def learning_rates(self, steps_per_epoch: int) -> keras.optimizers.schedules.LearningRateSchedule:
         """Return the learning rate of every step of a training with so many steps per epoch."""

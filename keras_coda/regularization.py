@@ -14,14 +14,6 @@ from keras import ops
 
 from keras_coda.anatomy import Anatomy
 from keras_coda.dynamic_linear import linearize_chain, pullback_chain
-from keras_coda.validation import check_finite, require
-
-
-def check_regularization(weight) -> float:
-    """Return the weight λ as a float, or raise ``ValueError``."""
-    weight = check_finite("linear_map_regularization", weight)
-    require(weight >= 0, "`linear_map_regularization` must not be negative", linear_map_regularization=weight)
-    return weight
 
 
 def logits_and_linear_map(anatomy: Anatomy, images, labels, seed: keras.random.SeedGenerator):

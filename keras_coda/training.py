@@ -149,8 +149,7 @@ def train(
     steps = steps if steps > 0 else sum(1 for _ in data.train)
     optimizer = recipe.optimizer(steps)
     training_folder.begin(out, arguments, restart=restart)
-    penalties = {name: getattr(recipe, name) for name in ("linear_map_regularization", "map_consistency")}
-    model.compile(optimizer=optimizer, **penalties)
+    model.compile(optimizer=optimizer, **recipe.penalties)
     done = training_folder.restore(model, out)
     averages = [] if recipe.ema is None else [ValidateAverages()]
     # In this order an epoch that was logged but not backed up will have two rows; none will lack one.

@@ -7,27 +7,12 @@ from keras import ops
 
 from keras_coda import CoDANet, consistency
 from keras_coda.anatomy import Anatomy
-from keras_coda.consistency import masks, mix, soft_labels, whole_and_masked
+from keras_coda.consistency import masks, mix, whole_and_masked
+from keras_coda.losses import soft_labels
 from tests import reference
+from tests.penalized import check_gradients, check_same_logs, make_images, make_model, step
 
 MU = 0.7
-
-
-def make_model(rescaling="squash", num_classes=3, temperature=3.0, **options):
-    keras.utils.set_random_seed(0)
-    layers = {"filters": (3, num_classes), "ranks": 2, "strides": (2, 1), "rescaling": rescaling}
-    return CoDANet(num_classes, input_shape=(6, 6, 1), temperature=temperature, **layers, **options)
-
-
-def make_images(count=6, num_classes=3):
-    rng = np.random.default_rng(0)
-    return rng.integers(0, 256, (count, 6, 6, 1), "uint8"), np.arange(count, dtype="int32") % num_classes
-
-
-def step(model, images, labels, **options):
-    model.reset_metrics()
-    logs = model.train_on_batch(images, labels, return_dict=True, **options)
-    return {name: float(value) for name, value in logs.items()}
 
 
 def sigmoid(logit):
@@ -81,19 +66,11 @@ def test_loss_and_gradient_are_those_of_plain_loops(rescaling):
     _, _, _, found = whole_and_masked(Anatomy.of(model), x, y, None, keras.random.SeedGenerator(0))
     assert float(found) == pytest.approx(divergence, rel=1e-4)
 
-    # Central differences in float64, along one direction for each variable.
-    rng = np.random.default_rng(1)
-    for index, gradient in enumerate(gradients):
-        layer, which = divmod(index, 2)  # projection, kernel
-        direction = rng.standard_normal(gradient.shape)
-        sides = []
-        for move in (1e-5, -1e-5):
-            moved = [list(arrays) for arrays in layers]
-            moved[layer][which] = moved[layer][which].astype("float64") + move * direction
-            entropy, divergence = expected(moved, model, *known)
-            sides.append(entropy + MU * divergence)
-        slope = np.sum(np.asarray(gradient, "float64") * direction)
-        assert slope == pytest.approx((sides[0] - sides[1]) / 2e-5, rel=2e-3, abs=1e-6)
+    def total(layers):
+        entropy, divergence = expected(layers, model, *known)
+        return entropy + MU * divergence
+
+    check_gradients(gradients, layers, total)
 
 
 def test_about_half_of_the_images_are_mixed_with_another_and_their_labels_alike():
@@ -180,16 +157,7 @@ def test_xla_and_mixed_precision_give_the_same(options, monkeypatch):
     monkeypatch.setattr(consistency, "mix", lambda images, labels, _: (0.8 * images, labels, ops.array(classes)))
     monkeypatch.setattr(consistency, "masks", lambda maps, _: ops.cast(maps > ops.mean(maps), "float32"))
     images, labels = make_images(8)
-    logs = []
-    for compile_options in ({}, options):
-        compile_options = dict(compile_options)
-        model = make_model(dtype=compile_options.pop("dtype", None))
-        model.compile(map_consistency=MU, **compile_options)
-        logs.append([step(model, images, labels) for _ in range(3)])
-    for one, other in zip(*logs, strict=True):
-        assert one.keys() == {"accuracy", "inconsistency", "loss"}
-        assert one["loss"] == pytest.approx(other["loss"], rel=1e-3)
-        assert one["inconsistency"] == pytest.approx(other["inconsistency"], rel=1e-3)
+    check_same_logs("inconsistency", images, labels, penalty={"map_consistency": MU}, **options)
 
 
 def test_fit_on_images_of_any_size_logs_it_and_makes_maps_foretell_better():

@@ -1,31 +1,17 @@
+import functools
+
 import keras
 import numpy as np
 import pytest
 from keras import ops
 
-from keras_coda import CoDANet
 from keras_coda.anatomy import Anatomy
 from keras_coda.regularization import logits_and_linear_map, true_and_other_classes
-from tests import reference
+from tests import penalized, reference
+from tests.penalized import check_gradients, check_same_logs, step
 
 LAMBDA = 0.3
-
-
-def make_model(rescaling="squash", num_classes=2, temperature=3.0, **options):
-    keras.utils.set_random_seed(0)
-    layers = {"filters": (3, num_classes), "ranks": 2, "strides": (2, 1), "rescaling": rescaling}
-    return CoDANet(num_classes, input_shape=(6, 6, 1), temperature=temperature, **layers, **options)
-
-
-def make_images(count=4, num_classes=2):
-    rng = np.random.default_rng(0)
-    return rng.integers(0, 256, (count, 6, 6, 1), "uint8"), np.arange(count, dtype="int32") % num_classes
-
-
-def step(model, images, labels):
-    model.reset_metrics()
-    logs = model.train_on_batch(images, labels, return_dict=True)
-    return {name: float(value) for name, value in logs.items()}
+make_model = functools.partial(penalized.make_model, num_classes=2)
 
 
 def expected(layers, model, images, labels):
@@ -46,7 +32,7 @@ def test_loss_and_gradient_are_those_of_the_paper_in_plain_loops(rescaling):
 
     model = make_model(rescaling)
     model.compile(linear_map_regularization=LAMBDA)
-    images, labels = make_images()
+    images, labels = penalized.make_images(4, 2)
     x, y = tf.constant(images), tf.constant(labels)
     with tf.GradientTape() as tape:
         loss = model.compute_loss(x, y, model(x, training=True), training=True)
@@ -59,19 +45,11 @@ def test_loss_and_gradient_are_those_of_the_paper_in_plain_loops(rescaling):
     assert float(linear_map) == pytest.approx(magnitude, rel=1e-5)
     assert float(model.compute_loss(x, y, model(x), training=False)) == pytest.approx(entropy, rel=1e-5)
 
-    # Central differences in float64, along one direction for each variable.
-    rng = np.random.default_rng(1)
-    for index, gradient in enumerate(gradients):
-        layer, which = divmod(index, 2)  # projection, kernel
-        direction = rng.standard_normal(gradient.shape)
-        sides = []
-        for step in (1e-5, -1e-5):
-            moved = [list(arrays) for arrays in layers]
-            moved[layer][which] = moved[layer][which].astype("float64") + step * direction
-            entropy, magnitude = expected(moved, model, images, labels)
-            sides.append(entropy + LAMBDA * magnitude)
-        slope = np.sum(np.asarray(gradient, "float64") * direction)
-        assert slope == pytest.approx((sides[0] - sides[1]) / 2e-5, rel=2e-3, abs=1e-6)
+    def total(layers):
+        entropy, magnitude = expected(layers, model, images, labels)
+        return entropy + LAMBDA * magnitude
+
+    check_gradients(gradients, layers, total)
 
 
 def test_the_other_class_is_any_but_the_true_one():
@@ -95,21 +73,13 @@ def test_labels_of_every_form_mean_the_same(form):
 
 @pytest.mark.parametrize("options", [{"jit_compile": True}, {"dtype": "mixed_bfloat16"}])
 def test_xla_and_mixed_precision_give_the_same_loss_and_map(options):
-    images, labels = make_images(8)
-    logs = []
-    for compile_options in ({}, options):
-        compile_options = dict(compile_options)
-        model = make_model(dtype=compile_options.pop("dtype", None))
-        model.compile(linear_map_regularization=LAMBDA, **compile_options)
-        logs.append([step(model, images, labels) for _ in range(3)])
-    for one, other in zip(*logs, strict=True):
-        assert one.keys() == {"accuracy", "linear_map", "loss"}
-        assert one["loss"] == pytest.approx(other["loss"], rel=1e-3)
-        assert one["linear_map"] == pytest.approx(other["linear_map"], rel=1e-3)
+    images, labels = penalized.make_images(8, 2)
+    options = {"num_classes": 2, "penalty": {"linear_map_regularization": LAMBDA}, **options}
+    check_same_logs("linear_map", images, labels, **options)
 
 
 def test_fit_logs_the_map_and_makes_it_smaller():
-    images, labels = make_images(16)
+    images, labels = penalized.make_images(16, 2)
     histories = []
     for weight in (0.0, 5.0):
         model = make_model()
@@ -128,7 +98,7 @@ def test_fit_logs_the_map_and_makes_it_smaller():
 
 
 def test_a_saved_model_goes_on_with_its_regularization(tmp_path):
-    images, labels = make_images()
+    images, labels = penalized.make_images(4, 2)
     model = make_model()
     model.compile(linear_map_regularization=LAMBDA)
     model.train_on_batch(images, labels)

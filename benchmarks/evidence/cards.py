@@ -47,9 +47,8 @@ def write(record: dict) -> None:
     for number, stage in enumerate(history, 1):
         rate = stage.get("learning_rate") or stage["recipe"]["learning_rate"]
         dropout = f", up to {stage['pixel_dropout']:.0%} of the pixels dropped" if stage.get("pixel_dropout") else ""
-        length = f"{stage['epochs']} epochs" if "epochs" in stage else f"{stage['steps']:,} steps"
         text += (
-            f"{number}. {length} at temperature {stage['temperature']:g}, batches of "
+            f"{number}. {stage['epochs']} epochs at temperature {stage['temperature']:g}, batches of "
             f"{stage['batch_size']}, {stage['optimizer']}, peak rate {rate:g}, {stage['dtype']}, "
             f"{_AUGMENTATION[preset]}{dropout}; {stage['seconds_per_epoch']:.0f} s per epoch (median) on two "
             f"cores; validation accuracy then {stage['validation_accuracy']:.2%}."
