@@ -131,11 +131,14 @@ def _quartiles(summary) -> str:
 
 def _temperature(results) -> str:
     preset, budget = results["preset"], results["budget"]
+    *_, num_validation = results["data"]
     text = f"## Temperature: `{preset}`\n\n"
     seeds = len(budget.get("seeds", (0,)))
     text += (
         f"From the same random weights, {budget['epochs']} epochs each, peak rate {budget['learning_rate']:g}, "
-        f"{seeds} seed{'s' * (seeds > 1)} per temperature; not the shipped weights. With so short trainings, high "
-        "temperatures have not yet reached the accuracy of low ones.\n\n"
+        f"{seeds} seed{'s' * (seeds > 1)} per temperature; not the shipped weights. Localization on up to "
+        f"{budget.get('n_grids', 500)} grids, removal on {min(budget.get('n_images', 1024), num_validation):,} of "
+        f"{num_validation:,} validation images. With so short trainings, high temperatures have not yet reached the "
+        "accuracy of low ones.\n\n"
     )
     return text + results["table"] + f"\n\n![The metrics against temperature](results/{preset}-temperature.png)\n\n"
