@@ -129,16 +129,19 @@ def _quartiles(summary) -> str:
     return ", ".join(f"{value:.3f}" for value in summary["quartiles"])
 
 
+def _range(counts) -> str:
+    return f"{min(counts):,}" if len(set(counts)) == 1 else f"{min(counts):,} to {max(counts):,}"
+
+
 def _temperature(results) -> str:
     preset, budget = results["preset"], results["budget"]
-    *_, num_validation = results["data"]
+    grids, images = ([run[unit] for run in results["runs"]] for unit in ("grids", "images"))
     text = f"## Temperature: `{preset}`\n\n"
     seeds = len(budget.get("seeds", (0,)))
     text += (
         f"From the same random weights, {budget['epochs']} epochs each, peak rate {budget['learning_rate']:g}, "
-        f"{seeds} seed{'s' * (seeds > 1)} per temperature; not the shipped weights. Localization on up to "
-        f"{budget.get('n_grids', 500)} grids, removal on {min(budget.get('n_images', 1024), num_validation):,} of "
-        f"{num_validation:,} validation images. With so short trainings, high temperatures have not yet reached the "
-        "accuracy of low ones.\n\n"
+        f"{seeds} seed{'s' * (seeds > 1)} per temperature; not the shipped weights. Localization on {_range(grids)} "
+        f"grids a run, removal on {_range(images)} images. With so short trainings, high temperatures have not yet "
+        "reached the accuracy of low ones.\n\n"
     )
     return text + results["table"] + f"\n\n![The metrics against temperature](results/{preset}-temperature.png)\n\n"
