@@ -126,6 +126,25 @@ def test_the_brush_tells_what_the_map_predicts_and_what_is_real(page, model, nin
     page.wait_for_selector("#what-if .kc-real", state="detached")
 
 
+def test_an_event_is_sent_when_the_outcome_of_the_one_before_has_arrived(page):
+    seen = []
+
+    def note(what, request):
+        name = urlsplit(request.url).path.removeprefix("/gradio_api/queue/")
+        seen.extend([f"{name} {what}"] if name in ("join", "data") else [])
+
+    page.on("request", lambda request: note("sent", request))
+    for ending in ("requestfinished", "requestfailed"):  # at its end Gradio aborts a stream
+        page.on(ending, lambda request: note("ended", request))
+    page.locator("#canvas canvas").focus()
+    for key in ("Space", "ArrowLeft") * 4:
+        page.keyboard.press(key)
+    page.wait_for_function("document.querySelector('#what-if b') && "
+                           "document.querySelector('#what-if b').innerText === '6.2 %'")  # fmt: skip
+    seen = [each for each in seen if each != "join ended"]
+    assert seen[:11] == (["join sent", "data sent", "data ended"] * 4)[:11]
+
+
 def test_the_brush_paints_with_the_mouse_and_is_reset_by_another_image(page, nine, tmp_path):
     explorer_browser.stroke(page, (0.1, 0.55), (0.9, 0.55))
     assert page.locator("#what-if b").first.inner_text() == "12.5 %"  # a row of eight

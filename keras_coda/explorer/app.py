@@ -11,7 +11,7 @@ THEME = gr.themes.Base(
     primary_hue="blue", font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]
 )  # fmt: skip
 # One event after the other, drawing included: else an answer could come after that of a later event, and what was taken
-# away would be shown again.
+# away would be shown again. That they are sent in their order is for `widgets.HEAD`.
 QUIET = {
     "show_progress": "hidden", "api_visibility": "private", "trigger_mode": "always_last", "concurrency_limit": 1,
     "concurrency_id": "page",

@@ -100,6 +100,7 @@ def start(networks: Networks, host: str, port: int, max_upload_mb: int = 10, ope
         state_session_capacity=64,
         theme=app.THEME,
         css=widgets.CSS,
+        head=widgets.HEAD,
         app_kwargs={"middleware": [Middleware(Guard)], "docs_url": None, "redoc_url": None, "openapi_url": None},
     )
     return page

@@ -4,6 +4,37 @@ Gradio's own image editor smooths pixels and uploads its layers as files. This o
 input, and sends one character for each.
 """
 
+# === Events in their order ===
+
+# Gradio opens a stream for the outcome of an event, and both ends close it when no other event is under way. One that
+# is sent at that moment finds it open, and its outcome is not shown before a later event opens another. Nor need
+# outcomes be shown in their order: what arrives before the answer to the request that sent an event is set aside. So an
+# event is sent when the stream of the one before has ended; the server takes one at a time anyway.
+HEAD = """
+<script>
+(() => {
+  const send = window.fetch;
+  let last = Promise.resolve(), opened = () => {};
+  window.fetch = (resource, options) => {
+    const address = String(resource.url || resource);
+    if (address.includes('/queue/data')) {
+      const stream = send(resource, options);
+      opened(stream.then((response) => response.clone().text()));
+      return stream;
+    }
+    if (!address.includes('/queue/join')) return send(resource, options);
+    const answer = last.then(() => send(resource, options));
+    const ended = answer.then((response) => response.ok && new Promise((done) => {
+      opened = done;
+      setTimeout(done, 5000);  // if there is no stream, for whatever reason
+    }));
+    last = ended.catch(() => {}).then(() => new Promise((done) => setTimeout(done)));  // Gradio notes the end, too
+    return answer;
+  };
+})();
+</script>
+"""
+
 # === The image and its brush: value {id, src, width, height, name}, event "brush" {id, gone} ===
 
 BRUSH_HTML = """
