@@ -137,11 +137,11 @@ def _temperature(results) -> str:
     preset, budget = results["preset"], results["budget"]
     grids, images = ([run[unit] for run in results["runs"]] for unit in ("grids", "images"))
     text = f"## Temperature: `{preset}`\n\n"
-    seeds = len(budget.get("seeds", (0,)))
+    seeds, dtype = len(budget.get("seeds", (0,))), budget.get("overrides", {}).get("dtype", "float32")
     text += (
-        f"From the same random weights, {budget['epochs']} epochs each, peak rate {budget['learning_rate']:g}, "
-        f"{seeds} seed{'s' * (seeds > 1)} per temperature; not the shipped weights. Localization on {_range(grids)} "
-        f"grids a run, removal on {_range(images)} images. With so short trainings, high temperatures have not yet "
-        "reached the accuracy of low ones.\n\n"
+        f"From the same random weights, {budget['epochs']} epochs each in {dtype}, peak rate "
+        f"{budget['learning_rate']:g}, {seeds} seed{'s' * (seeds > 1)} per temperature; not the shipped weights. "
+        f"Localization on {_range(grids)} grids a run, removal on {_range(images)} images. With so short trainings, "
+        "high temperatures have not yet reached the accuracy of low ones.\n\n"
     )
     return text + results["table"] + f"\n\n![The metrics against temperature](results/{preset}-temperature.png)\n\n"
