@@ -18,7 +18,7 @@ RESULTS = Path(__file__).parent / "results"
 def record(
     part: str, run: Callable[[bool], dict], *, quick: bool, program: str = "benchmarks", folder: Path = RESULTS
 ) -> None:
-    """Run a part and write ``<folder>/<part>.json``, whole or not at all.
+    """Run a part and write ``<folder>/<part>.json``, whole or not at all; a record of the same results stays.
 
     Args:
         part: its name.
@@ -38,6 +38,10 @@ def record(
         "results": run(quick),
     }
     contents["seconds"] = round(time.monotonic() - start)
+    before = read(part, folder)
+    if before and before["results"] == json.loads(json.dumps(contents["results"])):  # all of it was kept from then
+        print(f"== {part}: as it was on {before['date']}", flush=True)
+        return
     folder.mkdir(parents=True, exist_ok=True)
     with new_file(folder / f"{part}.json") as path:
         path.write_text(json.dumps(contents, indent=1) + "\n", encoding="utf-8")

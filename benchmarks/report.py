@@ -54,18 +54,26 @@ def write() -> None:
 
 def machines(contents: dict) -> str:
     """Machines, commands and dates of records, as Markdown."""
+    described = {}
+    for part, each in contents.items():
+        extensions = ", ".join(each["extensions"]) or "no vector extensions known"
+        versions = ", ".join(f"{name} {number}" for name, number in each["versions"].items())
+        described[part] = f"{each['cores']} cores, {each['cpu']} ({extensions}); Python {each['python']}, {versions}"
+    found = sorted(set(described.values()))
     rows = []
     for part, each in contents.items():
-        seconds = f"{each['seconds']} s"
-        rows.append(
-            (part, f"`{each['command']}`", each["date"], seconds, each["load_before"], "quick" if each["quick"] else "")
+        load = "unknown" if each["load_before"] is None else each["load_before"]
+        note = each.get("note", "quick" if each["quick"] else "")
+        row = (
+            part,
+            found.index(described[part]) + 1,
+            f"`{each['command']}`",
+            each["date"],
+            f"{each['seconds']} s",
+            load,
         )
+        rows.append((*row, note))
     text = "## Machine and runs\n\n"
-    found = {
-        f"{each['cores']} cores, {each['cpu']} ({', '.join(each['extensions']) or 'no vector extensions known'}); "
-        f"Python {each['python']}, " + ", ".join(f"{name} {number}" for name, number in each["versions"].items())
-        for each in contents.values()
-    }
-    text += "\n".join(f"- {machine}" for machine in sorted(found)) + "\n\n"
-    text += sections.markdown(("part", "command", "date", "took", "load before", ""), rows)
+    text += "\n".join(f"{number}. {machine}" for number, machine in enumerate(found, 1)) + "\n\n"
+    text += sections.markdown(("part", "machine", "command", "date", "took", "load before", ""), rows)
     return text + "\n"
