@@ -64,15 +64,8 @@ def machines(contents: dict) -> str:
     for part, each in contents.items():
         load = "unknown" if each["load_before"] is None else each["load_before"]
         note = each.get("note", "quick" if each["quick"] else "")
-        row = (
-            part,
-            found.index(described[part]) + 1,
-            f"`{each['command']}`",
-            each["date"],
-            f"{each['seconds']} s",
-            load,
-        )
-        rows.append((*row, note))
+        machine, command = found.index(described[part]) + 1, f"`{each['command']}`"
+        rows.append((part, machine, command, each["date"], f"{each['seconds']} s", load, note))
     text = "## Machine and runs\n\n"
     text += "\n".join(f"{number}. {machine}" for number, machine in enumerate(found, 1)) + "\n\n"
     text += sections.markdown(("part", "machine", "command", "date", "took", "load before", ""), rows)

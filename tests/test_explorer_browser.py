@@ -101,13 +101,16 @@ def test_the_class_is_switched_by_bars_and_by_name(page, model, nine, tmp_path):
     assert numbers(page, "#map .kc-table tbody")[2] == pytest.approx(float(logits[4]), abs=1e-3)
 
 
+def wait_until_gone(page, share):
+    page.wait_for_function(f"document.querySelector('#what-if b')?.innerText === '{share}'")
+
+
 def test_the_brush_tells_what_the_map_predicts_and_what_is_real(page, model, nine, tmp_path):
     give(page, write(tmp_path / "nine.png", nine))
     page.locator("#canvas canvas").focus()
     for key in ("ArrowUp", "Space", "ArrowLeft", "Space"):  # from the middle: pixels (3, 4) and (3, 3)
         page.keyboard.press(key)
-    page.wait_for_function("document.querySelector('#what-if b') && "
-                           "document.querySelector('#what-if b').innerText === '3.1 %'")  # fmt: skip
+    wait_until_gone(page, "3.1 %")
     encoded = np.concatenate([nine / 255, 1 - nine / 255], axis=-1)
     encoded[3, 3:5] = 0
     real = encoded[None].astype("float32")
@@ -131,7 +134,8 @@ def test_an_event_is_sent_when_the_outcome_of_the_one_before_has_arrived(page):
 
     def note(what, request):
         name = urlsplit(request.url).path.removeprefix("/gradio_api/queue/")
-        seen.extend([f"{name} {what}"] if name in ("join", "data") else [])
+        if (name, what) in (("join", "sent"), ("data", "sent"), ("data", "ended")):
+            seen.append(f"{name} {what}")
 
     page.on("request", lambda request: note("sent", request))
     for ending in ("requestfinished", "requestfailed"):  # at its end Gradio aborts a stream
@@ -139,9 +143,7 @@ def test_an_event_is_sent_when_the_outcome_of_the_one_before_has_arrived(page):
     page.locator("#canvas canvas").focus()
     for key in ("Space", "ArrowLeft") * 4:
         page.keyboard.press(key)
-    page.wait_for_function("document.querySelector('#what-if b') && "
-                           "document.querySelector('#what-if b').innerText === '6.2 %'")  # fmt: skip
-    seen = [each for each in seen if each != "join ended"]
+    wait_until_gone(page, "6.2 %")
     assert seen[:11] == (["join sent", "data sent", "data ended"] * 4)[:11]
 
 

@@ -19,7 +19,7 @@ HEAD = """
     const address = String(resource.url || resource);
     if (address.includes('/queue/data')) {
       const stream = send(resource, options);
-      opened(stream.then((response) => response.clone().text()));
+      opened(stream.then((response) => response.clone().text()).catch(() => {}));  // aborted at its end
       return stream;
     }
     if (!address.includes('/queue/join')) return send(resource, options);
