@@ -18,6 +18,7 @@ import keras
 import numpy as np
 
 from keras_coda import evaluation, visualization
+from keras_coda.errors import FewerGridsWarning, NotEnoughImagesError
 from keras_coda.evaluation.labeled import check_dataset, num_classes_of
 from keras_coda.explanations import explain
 from keras_coda.validation import check_classes, check_images, check_int, require, to_numpy
@@ -162,13 +163,10 @@ class Localization(keras.callbacks.Callback):
         if (epoch + 1) % self.every or not _is_finite(logs):
             return
         with averaged_weights(self.model), warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "The confidently classified images suffice")  # every time anew
+            warnings.simplefilter("ignore", FewerGridsWarning)  # it would be said every time anew
             options = {"grid": self.grid, "n_grids": self.n_grids, "verbose": False}
-            try:
+            with contextlib.suppress(NotEnoughImagesError):  # `missing` stays
                 logs["localization"] = evaluation.localization(self.model, self.dataset, **options).mean
-            except ValueError as error:
-                if "A grid needs correctly classified images" not in str(error):
-                    raise
 
 
 class ValidateAverages(keras.callbacks.Callback):

@@ -12,6 +12,7 @@ import keras
 import numpy as np
 
 from keras_coda.compiled_explainer import default_batch_size
+from keras_coda.errors import PixelRangeWarning
 from keras_coda.explain_files import check_channels, class_indices, fitting, to_pixels
 from keras_coda.explanations import Explanation
 from keras_coda.validation import check_finite, check_int, check_pair, require
@@ -210,7 +211,7 @@ class _Survey:
 def _explain(model, images, label):
     """Explain the images for a class, or for the predicted one. Frames may be dark: that is no wrong pixel range."""
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Pixels are expected", UserWarning)
+        warnings.simplefilter("ignore", PixelRangeWarning)
         return model.explain(images, label, batch_size=len(images), verbose=False)
 
 

@@ -11,6 +11,7 @@ import keras
 
 from keras_coda import training
 from keras_coda.data import Data
+from keras_coda.errors import FewerGridsWarning, NotEnoughImagesError, TrainingDivergedError
 from keras_coda.evaluation import LocalizationResult, localization, pixel_removal
 from keras_coda.model import CoDANet
 from keras_coda.recipes import Recipe
@@ -139,12 +140,10 @@ def check_grid(data: Data, grid: int) -> None:
 def localization_if_any(model: CoDANet, data: Data, grid: int, n_grids: int) -> LocalizationResult | None:
     """Return the localization on validation images, or None if too few are confidently right for a single grid."""
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "The confidently classified images suffice")  # the result has their number
+        warnings.simplefilter("ignore", FewerGridsWarning)  # the result has their number
         try:
             return localization(model, data.validation, grid=grid, n_grids=n_grids, verbose=False)
-        except ValueError as error:
-            if "A grid needs correctly classified images" not in str(error):
-                raise
+        except NotEnoughImagesError:
             return None
 
 
@@ -155,9 +154,7 @@ def _train_and_measure(model, data, folder, recipe, sizes, verbose):
     run |= {"untouched": None, "grids": 0, "images": 0, "note": ""}
     try:
         figures = training.train(model, data, folder, recipe, verbose=verbose)
-    except RuntimeError as error:
-        if "The loss stopped being finite" not in str(error):
-            raise
+    except TrainingDivergedError:
         return {**run, "note": "the loss stopped being finite"}
     share = figures["validation_accuracy"]
     run |= {"accuracy": share, "accuracy_error": math.sqrt(share * (1 - share) / data.num_validation)}

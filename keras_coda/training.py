@@ -19,6 +19,7 @@ import numpy as np
 from keras_coda import presets, training_folder
 from keras_coda.callbacks import ValidateAverages
 from keras_coda.data import Data
+from keras_coda.errors import TrainingDivergedError
 from keras_coda.losses import OneVsAllCrossentropy
 from keras_coda.model import CoDANet
 from keras_coda.recipes import Recipe
@@ -119,7 +120,7 @@ def train(
     Raises:
         TypeError: if a change is not a field of a recipe.
         ValueError: if an argument is out of range, the data do not fit the network, or ``out`` holds something else.
-        RuntimeError: if the loss stops being finite.
+        TrainingDivergedError: a ``RuntimeError``, if the loss stops being finite.
 
     Example:
         >>> data = keras_coda.data.load("digits")
@@ -159,7 +160,7 @@ def train(
     model.fit(data.train, validation_data=data.validation, shuffle=False, **options)  # the data shuffle themselves
     loss, accuracy = model.evaluate(data.validation, verbose=0)  # of averages, if there are any: `fit` ends with them
     if not math.isfinite(loss):
-        raise RuntimeError(
+        raise TrainingDivergedError(
             f"The loss stopped being finite. Received: learning_rate={recipe.learning_rate}, the peak. Try a tenth of "
             "it, or another dtype policy, with `restart` (--restart)."
         )

@@ -6,12 +6,18 @@ import warnings
 
 import numpy as np
 
+from keras_coda.errors import PixelRangeWarning
+
 
 def require(condition, rule: str, fix: str = "", **received) -> None:
-    """Raise the ``ValueError`` "rule. Received: name=value. fix." unless ``condition`` holds."""
+    """Raise the ``ValueError`` "rule. Received: name=value. fix." unless ``condition`` holds.
+
+    A ``fix`` that is a question keeps its question mark; it gets no period after it.
+    """
     if not condition:
         values = ", ".join(f"{name}={value!r}" for name, value in received.items())
-        raise ValueError(f"{rule}. Received: {values}{f'. {fix}.' if fix else ''}")
+        end = "" if fix.endswith("?") else "."
+        raise ValueError(f"{rule}. Received: {values}{f'. {fix}{end}' if fix else ''}")
 
 
 def check_int(name: str, value, minimum: int = 1) -> int:
@@ -155,14 +161,14 @@ def warn_of_pixel_range(array: np.ndarray) -> None:
         warnings.warn(
             "Pixels are expected in [0, 255], and these float images never exceed 1.0: they will look black to the "
             f"network. Received: pixels from {low:g} to {high:g}. Multiply them by 255 if they were scaled to [0, 1].",
-            UserWarning,
+            PixelRangeWarning,
             stacklevel=4,
         )
     elif low < 0.0 or high > 255.0:
         warnings.warn(
             f"Pixels are expected in [0, 255]. Received: pixels from {low:g} to {high:g}. Undo the normalization that "
             "was applied to them; the network does its own.",
-            UserWarning,
+            PixelRangeWarning,
             stacklevel=4,
         )
 

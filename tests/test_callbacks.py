@@ -160,6 +160,16 @@ def test_a_network_that_is_not_certain_yet_has_no_localization(digits):
     assert history["localization"] == [0.0]
 
 
+def test_errors_of_localization_other_than_too_few_images_end_the_training(digits, monkeypatch):
+    def fail(*_, **__):
+        raise ValueError("A grid needs correctly classified images")  # the words alone mean nothing
+
+    monkeypatch.setattr(callbacks.evaluation, "localization", fail)
+    model, validation = at_rest(digits)
+    with pytest.raises(ValueError, match="correctly classified"):
+        model.fit(validation.take(1), callbacks=[callbacks.Localization(validation, every=1)], verbose=0)
+
+
 def test_localization_refuses_before_training(digits):
     _, validation = digits
     for options in ({"every": 0}, {"n_grids": 0}, {"grid": 1}, {"dataset": 3}):

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from keras_coda.errors import FewerGridsWarning
 from keras_coda.evaluation import LocalizationResult, PixelRemovalResult, grids, localization, pixel_removal, plots
 from tests.known_models import (
     Recorder,
@@ -90,7 +91,7 @@ def test_only_correct_and_confident_images_are_used():
     result = localization(channel_model(), batches(images, labels), n_grids=1, explainer=recorder, verbose=False)
     assert result.n_grids == 1
     assert {brightness for _, brightness in recorder.cells} == {200.0}
-    with pytest.warns(UserWarning, match="suffice for 2 grids"):
+    with pytest.warns(FewerGridsWarning, match="suffice for 2 grids"):
         assert localization(channel_model(), batches(images, labels), confidence=0, verbose=False,
                             explainer=recorder).n_grids == 2  # fmt: skip
 
@@ -108,7 +109,7 @@ def test_the_most_confident_images_of_each_class_are_used():
 
 
 def test_fewer_grids_than_asked_for_say_so():
-    with pytest.warns(UserWarning, match=r"suffice for 4 grids of 9 classes.*n_grids=500"):
+    with pytest.warns(FewerGridsWarning, match=r"suffice for 4 grids of 9 classes.*n_grids=500"):
         result = localization(channel_model(), channel_data(), explainer=Recorder(), verbose=False)
     assert (result.n_grids, result.requested) == (4, 500)
     assert "4 of 500" in repr(result)

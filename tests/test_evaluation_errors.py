@@ -7,6 +7,7 @@ import pytest
 
 import keras_coda
 from keras_coda import CoDANet
+from keras_coda.errors import NotEnoughImagesError
 from keras_coda.evaluation import LocalizationResult, PixelRemovalResult, localization, pixel_removal, plots
 from tests.known_models import (
     Recorder,
@@ -71,7 +72,10 @@ def test_explainers_that_return_something_else_are_named(metric, returned, messa
         (lambda images, labels: [(images, np.eye(10, dtype=int)[labels])], "Labels must be integers.*argmax"),
         (lambda images, labels: [(images[0], labels[0])], "Labels must be integers.*batch the data set"),
         (lambda images, labels: [(images, labels[1:])], "Labels must be integers"),
-        (lambda images, labels: [(images, labels + 10)], r"Labels must be in \[0, "),
+        (
+            lambda images, labels: [(images, labels + 10)],
+            r"Labels must be in \[0, .*\]\. Number the classes from 0, or use .*\.$",
+        ),
         (lambda images, labels: [(images, labels - 1)], r"Labels must be in \[0, .*-1"),
         (lambda images, labels: [(images[..., :0], labels)], "Images must have shape"),
         (lambda images, labels: [(np.full(images.shape, np.nan), labels)], "Pixels must be finite"),
@@ -116,7 +120,7 @@ def test_too_few_classes_or_confident_images_for_a_grid_are_refused():
     few = labels < 8
     with pytest.raises(ValueError, match="of 9 classes .*classes=8"):
         make(localization, dataset=[(images[few], labels[few])])
-    with pytest.raises(ValueError, match="confidence above 0.5.*classes=0"):
+    with pytest.raises(NotEnoughImagesError, match="confidence above 0.5.*classes=0"):
         make(localization, dataset=[(images / 2, labels)])
 
 

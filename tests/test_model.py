@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 import keras_coda
 from keras_coda import CoDANet, DAUConv2D
+from keras_coda.errors import PixelRangeWarning
 from tests import reference
 
 
@@ -314,12 +315,12 @@ def test_wrong_dtypes_are_named():
 
 def test_pixels_scaled_to_one_are_warned_of():
     scaled = pixels() / 255
-    with pytest.warns(UserWarning, match=r"expected in \[0, 255\], and these float images never exceed 1.0"):
+    with pytest.warns(PixelRangeWarning, match=r"expected in \[0, 255\], and these float images never exceed 1.0"):
         small().explain(scaled)
     for data in [(scaled, np.array([0, 1])), (tf.data.Dataset.from_tensors((scaled, np.array([0, 1]))),)]:
-        with pytest.warns(UserWarning, match=r"never exceed 1.0"):
+        with pytest.warns(PixelRangeWarning, match=r"never exceed 1.0"):
             small().fit(*data, verbose=0)
-    with pytest.warns(UserWarning, match=r"Undo the normalization"):
+    with pytest.warns(PixelRangeWarning, match=r"Undo the normalization"):
         small().explain(scaled * 2 - 1)
 
 

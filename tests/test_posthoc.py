@@ -255,7 +255,7 @@ def test_names_tell_what_differs_from_the_default():
     assert posthoc.OcclusionSensitivity(5).__name__ == "OcclusionSensitivity(patch_size=5)"
     for name in posthoc.methods():
         assert posthoc.get(name).__name__ == name
-    with pytest.raises(ValueError, match="Did you mean 'GradCAM'"):
+    with pytest.raises(ValueError, match=r"Did you mean 'GradCAM'\?$"):
         posthoc.get("Grad-CAM")
 
 

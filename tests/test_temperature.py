@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from keras_coda import temperature
+from keras_coda.errors import TrainingDivergedError
 from keras_coda.study_results import TemperatureStudy
 from keras_coda.temperature import temperature_study
 from tests import quarters
@@ -86,6 +87,21 @@ def test_a_network_without_localization_leaves_a_gap_with_a_note(data, preset, t
     assert found["localization"] is found["localization_error"] is None
     assert found["note"].startswith("no grid")
     assert found["removal"] > 0
+
+
+def test_a_training_that_diverged_leaves_a_note_and_other_errors_end_the_study(data, preset, tmp_path, monkeypatch):
+    def fail_with(error):
+        def train(*_, **__):
+            raise error
+
+        monkeypatch.setattr(temperature.training, "train", train)
+
+    fail_with(TrainingDivergedError("in whatever words"))
+    (found,) = study(data, preset, tmp_path / "diverged", (1.0,)).runs
+    assert (found["accuracy"], found["note"]) == (None, "the loss stopped being finite")
+    fail_with(RuntimeError("The loss stopped being finite"))  # the words alone mean nothing
+    with pytest.raises(RuntimeError):
+        study(data, preset, tmp_path / "failed", (1.0,))
 
 
 @pytest.mark.parametrize(

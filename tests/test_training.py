@@ -8,6 +8,7 @@ import pytest
 import keras_coda
 from keras_coda import CoDANet, recipes, training, training_folder
 from keras_coda.data import Data
+from keras_coda.errors import TrainingDivergedError
 from keras_coda.recipes import Recipe
 
 
@@ -127,7 +128,7 @@ def test_data_that_do_not_fit_leave_nothing_behind(tmp_path):
 def test_diverging_training_is_an_error_and_keeps_the_last_good_backup(tmp_path, monkeypatch):
     data, model = make_data(), make_model()
     monkeypatch.setattr(recipes, "cosine_schedule", lambda *_: float("nan"))
-    with pytest.raises(RuntimeError, match="stopped being finite"):
+    with pytest.raises(TrainingDivergedError, match="stopped being finite"):
         training.train(model, data, tmp_path / "run", epochs=2, verbose=0)
     assert training.epochs_done(tmp_path / "run") == 0
     assert not (tmp_path / "run" / training.MODEL).exists()

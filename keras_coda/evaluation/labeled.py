@@ -85,7 +85,8 @@ def _check_batch(batch, num_classes):
     is_fit = is_int and labels.ndim == 1 and images.shape[:1] == labels.shape
     require(is_fit, rule, fix, dtype=str(labels.dtype), shape=labels.shape, images=images.shape)
     wrong = np.unique(labels[(labels < 0) | (labels >= num_classes)])[:10].tolist()
-    require(not wrong, f"Labels must be in [0, {num_classes - 1}]", "Do the data fit the model", labels=wrong)
+    fix = "Number the classes from 0, or use data whose classes are those of the model"
+    require(not wrong, f"Labels must be in [0, {num_classes - 1}]", fix, labels=wrong)
     return images, labels.astype("int32")
 
 

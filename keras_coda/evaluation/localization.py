@@ -8,6 +8,7 @@ import keras
 import numpy as np
 
 from keras_coda.compiled_explainer import default_batch_size
+from keras_coda.errors import FewerGridsWarning, NotEnoughImagesError
 from keras_coda.evaluation import grids, plots
 from keras_coda.evaluation.explainers import Explainer, attributions, name_of
 from keras_coda.evaluation.labeled import (
@@ -109,12 +110,12 @@ def localization(
         A :class:`LocalizationResult`.
 
     Raises:
-        ValueError: for unlabeled data, labels out of range, images of several sizes, fewer classes than cells, not
-            enough confidently classified images for one grid, a model of fixed size, and an explainer whose maps have
-            the wrong shape or are not finite.
+        NotEnoughImagesError: a ``ValueError``, if too few images are classified confidently for one grid.
+        ValueError: for unlabeled data, labels out of range, images of several sizes, fewer classes than cells, a model
+            of fixed size, and an explainer whose maps have the wrong shape or are not finite.
 
     Warns:
-        UserWarning: if there are fewer grids than asked for.
+        FewerGridsWarning: a ``UserWarning``, if there are fewer grids than asked for.
 
     Example:
         ```python
@@ -143,11 +144,14 @@ def localization(
     found = grids.num_grids(counts, n_grids, grid**2)
     rule = f"A grid needs correctly classified images of {grid**2} classes with a confidence above {confidence}"
     fix = "Train the network further, use a smaller `grid` or lower `confidence`"
-    require(found, rule, fix, classes=int(np.sum(counts > 0)), num_classes=num_classes)
+    if not found:
+        received = f"classes={np.sum(counts > 0)}, num_classes={num_classes}"
+        raise NotEnoughImagesError(f"{rule}. Received: {received}. {fix}.")
     if found < n_grids:
         warnings.warn(
             f"The confidently classified images suffice for {found} grids of {grid**2} classes only. "
             f"Received: n_grids={n_grids}. The result is that of {found} grids.",
+            FewerGridsWarning,
             stacklevel=2,
         )
     classes, ranks = grids.arrange(counts, found, grid**2, rng)

@@ -333,6 +333,6 @@ def get(name: str) -> Explainer:
         GradCAM(layer_name=None)
     """
     near = difflib.get_close_matches(str(name), _METHODS, cutoff=0.4)
-    fix = f"Did you mean {near[0]!r}" if near else f"Methods: {list(_METHODS)}"
+    fix = f"Did you mean {near[0]!r}?" if near else f"Methods: {list(_METHODS)}"
     require(name in _METHODS, "A post-hoc method must be one of this package's names", fix, name=name)
     return _METHODS[name]
