@@ -56,6 +56,13 @@ class Anatomy:
         """What a logit is when nothing contributes."""
         return float(self.chain[-1].offset)
 
+    @property
+    def variables(self) -> list[keras.Variable]:
+        """All variables, trainable or not, of the encoder and of the chain, each once."""
+        parts = (self.encoder, *self.chain)
+        found = {id(variable): variable for part in parts for variable in getattr(part, "variables", ())}
+        return list(found.values())
+
     def depth(self, wrt: str | None) -> int:
         """Return how many layers of the chain lie before the activations called ``wrt`` (None: the encoded image)."""
         names = [self.activations]

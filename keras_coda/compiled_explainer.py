@@ -104,8 +104,7 @@ class CompiledExplainer:
             if backend == "tensorflow":
                 self._functions[key] = _compile_tensorflow(run, image_shape, num_targets, jit_compile)
             elif backend == "jax":
-                variables = [variable for layer in self.anatomy.chain for variable in layer.variables]
-                self._functions[key] = _compile_jax(run, variables)
+                self._functions[key] = _compile_jax(run, self.anatomy.variables)
             else:
                 self._functions[key] = _without_gradients(run)
         return self._functions[key]

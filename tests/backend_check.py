@@ -9,7 +9,7 @@ import pytest
 from keras import ops
 
 import keras_coda
-from tests import reference
+from tests import encoders, reference
 
 assert keras.backend.backend() == sys.argv[1]
 keras.utils.set_random_seed(0)
@@ -58,6 +58,9 @@ for policy in ("float32", "mixed_bfloat16"):
     assert np.abs(explanation.logits - before).max() > 1e-4
     atol = 1e-5 if policy == "float32" else 5e-2
     np.testing.assert_allclose(model.predict(images, verbose=0), explanation.logits, atol=atol)
+
+# Maps follow weights of the encoder, too.
+encoders.check_that_maps_follow_the_encoder()
 
 if keras.backend.backend() != "tensorflow":
     with pytest.raises(RuntimeError, match="Export needs the TensorFlow backend"):

@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+from tests import encoders
+
 
 @pytest.mark.parametrize("backend", ["jax", "torch"])
 def test_layers_model_and_explanations_run_on_other_backends(backend):
@@ -17,3 +19,7 @@ def test_layers_model_and_explanations_run_on_other_backends(backend):
     done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.splitlines()[-1] == "backend ok"  # a slow machine prints progress before it
+
+
+def test_maps_follow_weights_of_the_encoder():
+    encoders.check_that_maps_follow_the_encoder()  # here on TensorFlow; the other backends run it, too, above
