@@ -15,7 +15,8 @@ from keras_coda.losses import OneVsAllCrossentropy
 from keras_coda.penalties import NAMES, check_penalties
 from keras_coda.pixel_dropout import PixelDropout
 from keras_coda.regularization import logits_and_linear_map
-from keras_coda.validation import check_fit_data, check_image_shape, check_int, check_pair, check_per_layer, require
+from keras_coda.resized_copies import resized_copy
+from keras_coda.validation import check_class_names, check_fit_data, check_image_shape, check_int, check_layers, require
 
 LOGIT_BIAS = math.log(0.1 / 0.9)  # CVPR 2021, section 3.2: every class starts at a probability of 0.1
 
@@ -83,30 +84,14 @@ class CoDANet(keras.Model):
         trainable: bool = True,
     ):
         num_classes = check_int("num_classes", num_classes)
-        if num_classes < 2:
-            raise ValueError("`num_classes` must be at least 2 (two classes: 2). Received: num_classes=1")
+        require(num_classes >= 2, "`num_classes` must be at least 2 (two classes: 2)", num_classes=num_classes)
         input_shape = check_image_shape(input_shape)
         if filters is None:
             filters = (16, 32, 32, 64, num_classes)
             strides = (1, 2, 1, 2, 1) if strides is None else strides
-        if not isinstance(filters, (tuple, list)) or not filters:
-            raise ValueError(f"`filters` must be a list of integers, one per layer. Received: filters={filters!r}")
-        filters = check_per_layer("filters", filters, len(filters), check_int)
-        if filters[-1] != num_classes:
-            raise ValueError(
-                "The last entry of `filters` must equal `num_classes`. "
-                f"Received: filters={filters}, num_classes={num_classes}"
-            )
-        ranks = check_per_layer("ranks", ranks, len(filters), check_int)
-        kernel_sizes = check_per_layer("kernel_sizes", kernel_sizes, len(filters), check_pair)
-        strides = check_per_layer("strides", 1 if strides is None else strides, len(filters), check_pair)
-        if class_names is not None:
-            class_names = tuple(str(name) for name in class_names)
-            if len(class_names) != num_classes:
-                raise ValueError(
-                    f"`class_names` must have one name per class. Received: {len(class_names)} names, "
-                    f"num_classes={num_classes}"
-                )
+        strides = 1 if strides is None else strides
+        filters, ranks, kernel_sizes, strides = check_layers(num_classes, filters, ranks, kernel_sizes, strides)
+        class_names = check_class_names(class_names, num_classes)
 
         # === Functional Model ===
         policy = keras.dtype_policies.get(dtype or keras.config.dtype_policy())
@@ -237,6 +222,23 @@ class CoDANet(keras.Model):
     def explain_batches(self, dataset, **kwargs) -> Iterator[explanations.Explanation]:
         """Explain a data set a batch at a time; see :func:`keras_coda.explain_batches`."""
         return explanations.explain_batches(self, dataset, **{"class_names": self.class_names, **kwargs})
+
+    def with_input_shape(self, input_shape: Sequence[int | None]) -> "CoDANet":
+        """Return a network with the same weights for images of another size; it is made at the first call only.
+
+        Every call gives it the present weights of this network: after training, call again. What it explains is
+        compiled once. It is not part of this network: nothing is saved with it or counted among its layers.
+
+        Args:
+            input_shape: ``(height, width, channels)``; height and width may be None, for images of any size.
+
+        Returns:
+            This network itself if it has that input shape.
+
+        Raises:
+            ValueError: for another number of channels.
+        """
+        return resized_copy(self, input_shape)
 
     def export(self, filepath, format="tf_saved_model", **kwargs):
         """Write the network with predictions and maps for other runtimes, whole or not at all.

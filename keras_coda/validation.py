@@ -210,3 +210,33 @@ def check_per_layer(name: str, value, length: int, check) -> tuple:
             f"Received: {name}={value!r}"
         )
     return tuple(check(name, entry) for entry in value)
+
+
+def check_layers(num_classes: int, filters, ranks, kernel_sizes, strides) -> tuple[tuple, tuple, tuple, tuple]:
+    """Return filters, ranks, kernel sizes and strides, one checked entry per layer each, or raise ``ValueError``.
+
+    ``filters`` has one entry per layer, the last of them ``num_classes``; each of the others may be a single value.
+    """
+    if not isinstance(filters, (tuple, list)) or not filters:
+        raise ValueError(f"`filters` must be a list of integers, one per layer. Received: filters={filters!r}")
+    filters = check_per_layer("filters", filters, len(filters), check_int)
+    if filters[-1] != num_classes:
+        raise ValueError(
+            "The last entry of `filters` must equal `num_classes`. "
+            f"Received: filters={filters}, num_classes={num_classes}"
+        )
+    ranks = check_per_layer("ranks", ranks, len(filters), check_int)
+    kernel_sizes = check_per_layer("kernel_sizes", kernel_sizes, len(filters), check_pair)
+    return filters, ranks, kernel_sizes, check_per_layer("strides", strides, len(filters), check_pair)
+
+
+def check_class_names(class_names, num_classes: int) -> tuple[str, ...] | None:
+    """Return one string for each class, or None for None; raise ``ValueError`` for another number of names."""
+    if class_names is None:
+        return None
+    class_names = tuple(str(name) for name in class_names)
+    if len(class_names) != num_classes:
+        raise ValueError(
+            f"`class_names` must have one name per class. Received: {len(class_names)} names, num_classes={num_classes}"
+        )
+    return class_names

@@ -19,7 +19,6 @@ from keras_coda.evaluation.labeled import (
 )
 from keras_coda.evaluation.results import Result
 from keras_coda.explanations import sigmoid
-from keras_coda.model import CoDANet
 from keras_coda.validation import check_finite, check_int, require
 
 
@@ -171,20 +170,18 @@ def localization(
 
 
 def of_any_size(model: keras.Model) -> keras.Model:
-    """Return the model if it takes images of any size, or else a copy that does, with the same weights.
+    """Return the model if it takes images of any size, or else what its method ``with_input_shape`` returns.
 
     Raises:
-        ValueError: for a model of fixed size that is no :class:`~keras_coda.CoDANet`.
+        ValueError: for a model of fixed size without that method, which a :class:`~keras_coda.CoDANet` has.
     """
     shape = model.input_shape[1:]
     if shape[:2] == (None, None):
         return model
     rule = "The grids are larger than single images, and the model must take both: an input (None, None, channels)"
-    require(isinstance(model, CoDANet), rule, "Build it with such an input and copy the weights", input_shape=shape)
-    copy = type(model).from_config({**model.get_config(), "input_shape": (None, None, shape[-1])})
-    copy.set_weights(model.get_weights())
-    copy.jit_compile = model.jit_compile
-    return copy
+    has_copies = hasattr(model, "with_input_shape")
+    require(has_copies, rule, "Build it with such an input and copy the weights", input_shape=shape)
+    return model.with_input_shape((None, None, shape[-1]))
 
 
 def _most_confident(model, dataset, n_grids, num_cells, confidence, verbose):
