@@ -17,7 +17,7 @@ locations in the batch, patches of d entries, f units and R = rank + 1:
 
 import dataclasses
 
-from keras_coda import patches
+from keras_coda.layers import patches
 
 
 @dataclasses.dataclass(frozen=True)

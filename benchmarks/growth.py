@@ -5,7 +5,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLoca
 
 from benchmarks import measure, tasks
 from benchmarks.records import RESULTS
-from keras_coda import presets
+from keras_coda.models import presets
 
 PICTURE = "growth.png"
 _SMALL, _PAPER = "coda_xs_cifar10", "coda_s_cifar10"

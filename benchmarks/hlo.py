@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from benchmarks import flops, roofline, tasks
 from benchmarks.table import BATCH
-from keras_coda.compiled_explainer import compiled_explainer
+from keras_coda.explanations.compiled import compiled_explainer
 
 _PRESET = "coda_xs_cifar10"
 LARGE = 2**20  # elements
@@ -27,7 +27,7 @@ def run(quick: bool) -> dict:
     model = tasks.network(_PRESET, jit_compile=True)
     images, labels = (tf.constant(array) for array in tasks.batch(BATCH))
     model.train_on_batch(images, labels)  # builds optimizer and metrics, whose variables the step takes
-    explain = compiled_explainer(model).anatomy.explain
+    explain = compiled_explainer(model).decomposition.explain
     functions = {
         "prediction": lambda: model(images, training=False),
         "training": lambda: model.train_step((images, labels)),

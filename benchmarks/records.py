@@ -10,7 +10,7 @@ from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
-from keras_coda.files import new_file
+from keras_coda.utils.atomic import new_file
 
 RESULTS = Path(__file__).parent / "results"
 

@@ -1,7 +1,8 @@
 """Latency and throughput of the clients of a model server, on loopback: ``python -m benchmarks.serving [--quick]``.
 
 A minute or two; prints a Markdown table. The servers are the stand-ins of the tests
-(``tests/serving_doubles.py``) in a process of their own, with the SavedModel behind them; TF Serving itself reads and
+(``tests/helpers/serving_doubles.py``) in a process of their own, with the SavedModel behind them; TF Serving itself
+reads and
 writes JSON faster. What is measured are the clients, with all their checks, and how protocols compare. In the rows
 without a server the same SavedModel is called in this process.
 """
@@ -73,8 +74,8 @@ def _servers(folder):
 
 
 def _serve(folder, pipe):
-    from tests.serving_doubles import GrpcDouble, RestDouble
-    from tests.serving_models import LoadedVersion, Models
+    from tests.helpers.serving_doubles import GrpcDouble, RestDouble
+    from tests.helpers.serving_models import LoadedVersion, Models
 
     models = Models(NAME, {1: LoadedVersion(folder)})
     with RestDouble(models) as rest, GrpcDouble(models) as rpc:
@@ -86,7 +87,7 @@ class _Direct:
     """The SavedModel in this process: what clients are compared to."""
 
     def __init__(self, folder):
-        from tests.serving_models import LoadedVersion
+        from tests.helpers.serving_models import LoadedVersion
 
         self._loaded = LoadedVersion(folder)
 

@@ -18,9 +18,9 @@ import keras
 import tensorflow as tf
 from keras import ops
 
-from keras_coda import patches
-from keras_coda import rescaling as rescalings
-from keras_coda.layers import DAUConv2D
+from keras_coda.layers import patches
+from keras_coda.layers import rescaling as rescalings
+from keras_coda.layers.dau import DAUConv2D
 
 
 class TextbookDAUConv2D(keras.layers.Layer):

@@ -10,7 +10,7 @@ from pathlib import Path
 from PIL import Image
 
 from docs.pictures import FOLDER, check_size
-from tests import explorer_browser
+from tests.helpers import explorer_browser
 
 # Width and height of the windows, in pixels of the page.
 PICTURES = {"explorer": (1280, 960), "explorer_phone": (390, 844)}

@@ -15,10 +15,10 @@ import numpy as np
 from matplotlib.figure import Figure
 
 import keras_coda
-from keras_coda import rescaling
 from keras_coda.evaluation import pixel_removal
 from keras_coda.evaluation.grids import assemble
-from keras_coda.visualization import save_picture
+from keras_coda.layers import rescaling
+from keras_coda.visualization.figure import save_picture
 
 FOLDER = Path(__file__).parent / "pictures"
 LARGEST = 200_000  # bytes

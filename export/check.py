@@ -14,8 +14,9 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import numpy as np
 
 from export import batching, config_files, consistency, signature_table
-from keras_coda import CoDANet, saved_model_check, warmup
-from keras_coda.saved_model_check import Check
+from keras_coda import CoDANet
+from keras_coda.exporters import lint, warmup
+from keras_coda.exporters.lint import Check
 
 PRESETS = {"digits": "coda_digits"}  # the network that is small enough for a check
 TOP_K = 3
@@ -26,7 +27,7 @@ def main() -> int:
     rows = check_files()
     if all(row.passed for row in rows):
         rows += check_models(config_files.read())
-    print(saved_model_check.table(rows))
+    print(lint.table(rows))
     return 0 if all(row.passed for row in rows) else 1
 
 
@@ -58,7 +59,7 @@ def check_model(preset: str, folder: Path, allowed_sizes: list[int]) -> list[Che
     model = CoDANet.from_preset(preset)
     model.export(folder, top_k=TOP_K, warmup=True)
     difference = batching_difference(folder, allowed_sizes)
-    rows = saved_model_check.verify(folder, model)
+    rows = lint.verify(folder, model)
     rows.append(Check("batches as requests", difference <= 1e-3, f"largest difference {difference:.1e}"))
     up_to_date = signature_table.is_up_to_date(folder)
     detail = "yes" if up_to_date else "run `python -m export.signature_table`"

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import PurePosixPath
 
 from export.config_files import Deployment
-from keras_coda import warmup
+from keras_coda.exporters import warmup
 
 LABELS = ("stable", "canary")
 _REST_PATH = re.compile(r"/v1/models/(?P<model>[^/:]+)(?:/versions/(?P<version>\d+)|/labels/(?P<label>[^/:]+))?")

@@ -8,8 +8,8 @@ from pathlib import Path
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from export.config_files import FOLDER
-from keras_coda.files import new_file
-from keras_coda.saved_model_protos import TensorSpec, read_meta_graph, signatures
+from keras_coda.exporters.protos import TensorSpec, read_meta_graph, signatures
+from keras_coda.utils.atomic import new_file
 
 README = FOLDER / "README.md"
 _BLOCK = re.compile(

@@ -1,41 +1,28 @@
 """Image classifiers that explain themselves exactly: Convolutional Dynamic Alignment Networks for Keras 3."""
 
-import sys
-from pathlib import Path
-
-__version__ = "0.1.0"
-
-# The command imports what it needs once its arguments are right: `keras-coda --help` shall not wait for TensorFlow.
-# Everybody else gets the public names, and Keras the classes it must know to load a model.
-_PROGRAM = Path((getattr(sys, "argv", None) or [""])[0]).stem
-if _PROGRAM != "keras-coda" and sys.orig_argv[1:3] != ["-m", __name__]:
-    from keras_coda import callbacks, checkpoints, data, evaluation, posthoc, presets, serving, visualization
-    from keras_coda.dynamic_linear import Chain, DynamicLinear, ResidualSum
-    from keras_coda.explanations import Explanation, explain, explain_batches
-    from keras_coda.layers import AddInverse, DAUConv2D, DAUDense, GlobalSumPooling2D, LogitScaling
-    from keras_coda.losses import OneVsAllCrossentropy
-    from keras_coda.model import CoDANet
-
-__all__ = [
-    "AddInverse",
-    "Chain",
-    "CoDANet",
-    "DAUConv2D",
-    "DAUDense",
-    "DynamicLinear",
-    "Explanation",
-    "GlobalSumPooling2D",
-    "LogitScaling",
-    "OneVsAllCrossentropy",
-    "ResidualSum",
-    "callbacks",
-    "checkpoints",
-    "data",
-    "evaluation",
-    "explain",
-    "explain_batches",
-    "posthoc",
-    "presets",
-    "serving",
-    "visualization",
-]
+from keras_coda import data as data
+from keras_coda import evaluation as evaluation
+from keras_coda import explanations as explanations
+from keras_coda import explorer as explorer
+from keras_coda import exporters as exporters
+from keras_coda import layers as layers
+from keras_coda import models as models
+from keras_coda import posthoc as posthoc
+from keras_coda import serving as serving
+from keras_coda import training as training
+from keras_coda import tuning as tuning
+from keras_coda import visualization as visualization
+from keras_coda.explanations import Explanation as Explanation
+from keras_coda.explanations import explain as explain
+from keras_coda.explanations import explain_batches as explain_batches
+from keras_coda.layers import AddInverse as AddInverse
+from keras_coda.layers import Chain as Chain
+from keras_coda.layers import DAUConv2D as DAUConv2D
+from keras_coda.layers import DAUDense as DAUDense
+from keras_coda.layers import DynamicLinear as DynamicLinear
+from keras_coda.layers import GlobalSumPooling2D as GlobalSumPooling2D
+from keras_coda.layers import LogitScaling as LogitScaling
+from keras_coda.layers import ResidualSum as ResidualSum
+from keras_coda.models import CoDANet as CoDANet
+from keras_coda.models import OneVsAllCrossentropy as OneVsAllCrossentropy
+from keras_coda.version import __version__ as __version__

@@ -2,7 +2,7 @@
 
 import sys
 
-from keras_coda.cli import main
+from keras_coda_cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main())

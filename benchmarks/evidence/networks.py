@@ -5,7 +5,7 @@ from pathlib import Path
 import keras_coda
 from keras_coda import posthoc, training
 from keras_coda.evaluation import localization, pixel_removal
-from keras_coda.visualization import save_picture
+from keras_coda.visualization.figure import save_picture
 
 ROOT = Path(__file__).parents[2]
 KEPT = ROOT / "build" / "evidence"  # finished pieces, for a run that goes on
@@ -20,7 +20,7 @@ TF_EXPLAIN = (
 
 def load(source: str, preset: str):
     """Load data for a preset's network, images unchanged but for their size."""
-    *size, _ = keras_coda.presets.architecture(preset)["input_shape"]
+    *size, _ = keras_coda.models.presets.architecture(preset)["input_shape"]
     return keras_coda.data.load(source, image_size=tuple(size), augment=False)
 
 
@@ -59,7 +59,7 @@ def run(preset: str, source: str, quick: bool, *, n_grids: int, n_images: int, a
         "data": [data.name, data.num_train, data.num_validation],
         "temperature": model.temperature,
         "parameters": model.count_params(),
-        "megabytes": sum(path.stat().st_size for path in keras_coda.presets.folder(preset).iterdir()) / 2**20,
+        "megabytes": sum(path.stat().st_size for path in keras_coda.models.presets.folder(preset).iterdir()) / 2**20,
         "training": model.training_figures,
         "figures": figures,
         "localization": located.summary(),

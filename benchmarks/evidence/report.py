@@ -31,8 +31,8 @@ _INTRODUCTION = """# Results
     python -m benchmarks.evidence cifar10 --grids 25 --images 192  # methods compared on less: an hour instead of a day
     python -m benchmarks.evidence digits report  # some parts: digits cifar10 temperature_digits temperature_cifar10
 
-Everything is measured by the package's own harness ([localization](../keras_coda/evaluation/localization.py),
-[pixel removal](../keras_coda/evaluation/pixel_removal.py), [post-hoc methods](../keras_coda/posthoc/explainers.py)) on
+Everything is measured by the package's own harness ([localization](../keras_coda/evaluation/localization_grids.py),
+[pixel removal](../keras_coda/evaluation/removal.py), [post-hoc methods](../keras_coda/posthoc/methods.py)) on
 the networks that come with it, and stands beside what the paper says (CVPR 2021, arXiv 2104.00032). Means ± standard
 errors.
 

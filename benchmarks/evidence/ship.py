@@ -11,11 +11,11 @@ from pathlib import Path
 
 import keras_coda
 from benchmarks.evidence.networks import ROOT
-from keras_coda import presets
+from keras_coda.models import presets
 
 
 def main() -> None:
-    """Write ``keras_coda/presets/<preset>``."""
+    """Write ``keras_coda/models/shipped/<preset>``."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.evidence.ship", description=__doc__)
     parser.add_argument("preset", choices=presets.names())
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN")

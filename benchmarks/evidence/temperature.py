@@ -1,8 +1,9 @@
 """What the temperature does: short trainings from the same random weights at several temperatures."""
 
 from benchmarks.evidence.networks import KEPT, PICTURES, load
-from keras_coda import data, temperature
-from keras_coda.visualization import save_picture
+from keras_coda import data
+from keras_coda.tuning import temperature
+from keras_coda.visualization.figure import save_picture
 
 # Epochs, peak rate, seeds, and how much is measured: as short as a machine with two cores asks for.
 _BUDGETS = {

@@ -1,6 +1,11 @@
-"""The metrics of the papers: how well attribution maps localize, and what becomes of a class as pixels are removed."""
+"""How good attribution maps are: the metrics of the papers, and methods compared by them.
 
-from keras_coda.evaluation.localization import LocalizationResult, localization
-from keras_coda.evaluation.pixel_removal import PixelRemovalResult, pixel_removal
+Here belongs what measures. Methods belong to `keras_coda.explanations` (exact maps) and `keras_coda.posthoc`.
+"""
 
-__all__ = ["LocalizationResult", "PixelRemovalResult", "localization", "pixel_removal"]
+from keras_coda.evaluation.comparison import Comparison as Comparison
+from keras_coda.evaluation.comparison import compare as compare
+from keras_coda.evaluation.localization_grids import LocalizationResult as LocalizationResult
+from keras_coda.evaluation.localization_grids import localization as localization
+from keras_coda.evaluation.removal import PixelRemovalResult as PixelRemovalResult
+from keras_coda.evaluation.removal import pixel_removal as pixel_removal

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_coda.files import new_file
-from keras_coda.validation import require
+from keras_coda.utils.atomic import new_file
+from keras_coda.utils.checks import require
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

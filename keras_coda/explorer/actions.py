@@ -16,7 +16,7 @@ from keras_coda.explorer.examples import examples
 from keras_coda.explorer.networks import MAX_CELLS, Networks
 from keras_coda.explorer.pictures import CELL_SIDE, Picture, data_uri, png
 from keras_coda.explorer.sessions import Session, Sessions
-from keras_coda.validation import require
+from keras_coda.utils.checks import require
 
 
 def _handler(**clear):

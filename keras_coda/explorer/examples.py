@@ -5,7 +5,7 @@ import functools
 import numpy as np
 from PIL import Image, ImageDraw
 
-from keras_coda.data import all_digits
+from keras_coda.data.digits import all_digits
 from keras_coda.explorer.pictures import Picture
 
 SIDE, SCALE = 32, 4  # drawings are made larger and averaged

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Iterable
 
 from keras_coda.explorer.networks import Networks
-from keras_coda.validation import check_int, require
+from keras_coda.utils.checks import check_int, require
 
 PORTS = range(7860, 7960)  # where a free one is looked for
 LOOPBACK = ("127.0.0.1", "localhost", "::1")

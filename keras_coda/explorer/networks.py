@@ -9,15 +9,15 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_coda import presets
-from keras_coda.compiled_explainer import compiled_explainer
 from keras_coda.evaluation import grids
-from keras_coda.evaluation.localization import of_any_size
-from keras_coda.evaluation.pixel_removal import MaskedModel
-from keras_coda.explain_files import check_channels
-from keras_coda.explanations import Explanation
-from keras_coda.model import CoDANet
-from keras_coda.validation import require
+from keras_coda.evaluation.localization_grids import of_any_size
+from keras_coda.explanations.compiled import compiled_explainer
+from keras_coda.explanations.explanation import Explanation
+from keras_coda.explanations.files import check_channels
+from keras_coda.explanations.masking import MaskedModel
+from keras_coda.models import presets
+from keras_coda.models.coda_net import CoDANet
+from keras_coda.utils.checks import require
 
 MAX_CELLS = 9
 EMPTY = 127.5  # pixels of cells without an image
@@ -152,7 +152,7 @@ class Network:
 
     @functools.cached_property
     def _masked(self):
-        return MaskedModel(compiled_explainer(self.model).anatomy)
+        return MaskedModel(compiled_explainer(self.model).decomposition)
 
     @functools.cached_property
     def _of_any_size(self):

@@ -10,8 +10,8 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from keras_coda import visualization
-from keras_coda.explain_files import fitting, to_pixels
-from keras_coda.validation import require
+from keras_coda.explanations.files import fitting, to_pixels
+from keras_coda.utils.checks import require
 
 FORMATS = ("PNG", "JPEG", "GIF", "BMP", "WEBP")
 MAX_PIXELS = 40_000_000  # of a file; a telephone's have 12 to 24 million

@@ -6,7 +6,7 @@ from collections import OrderedDict
 
 import numpy as np
 
-from keras_coda.explanations import Explanation
+from keras_coda.explanations.explanation import Explanation
 from keras_coda.explorer.networks import Grid
 from keras_coda.explorer.pictures import Picture
 

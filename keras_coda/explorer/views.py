@@ -4,7 +4,7 @@ from html import escape
 
 import numpy as np
 
-from keras_coda.explanations import sigmoid
+from keras_coda.explanations.explanation import sigmoid
 from keras_coda.explorer.pictures import STYLES, data_uri, limit_of, map_pixels, png
 
 BARS = 5

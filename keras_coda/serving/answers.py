@@ -70,7 +70,7 @@ def read_explanation(request: Request, outputs: Mapping, class_names: Sequence[s
         IncompleteMaps: if contributions do not sum to their logit.
         InvalidAnswer: if anything is missing, of a wrong shape or type, not finite, or contradicts the rest.
     """
-    from keras_coda.explanations import Explanation  # Keras, which nothing else here needs
+    from keras_coda.explanations.explanation import Explanation  # Keras, which nothing else here needs
 
     logits, probabilities = _read_logits(request, outputs)
     images = _numbers(outputs, "images", (len(request), None, None, None)) if request.images is None else request.images

@@ -9,7 +9,7 @@ from keras_coda.serving.errors import DeadlineExceeded, InvalidRequest, ServingE
 from keras_coda.serving.metadata import ModelMetadata, VersionStatus
 from keras_coda.serving.requests import Request, check_offered, explain_request, predict_request
 from keras_coda.serving.retries import Retries
-from keras_coda.validation import check_finite, check_int, require
+from keras_coda.utils.checks import check_finite, check_int, require
 
 _FIRST_POLL, _LONGEST_POLL = 0.05, 1.0  # seconds; the server itself looks for new versions every second
 

@@ -5,7 +5,7 @@ from urllib.parse import unquote, urlsplit
 from keras_coda.serving.client import Client
 from keras_coda.serving.grpc import GrpcClient
 from keras_coda.serving.rest import RestClient
-from keras_coda.validation import require
+from keras_coda.utils.checks import require
 
 _FORMS = "http://HOST:PORT/v1/models/NAME or grpc://HOST:PORT/NAME, either with /versions/N or /labels/LABEL behind"
 

@@ -8,9 +8,9 @@ import numpy as np
 
 from keras_coda.serving.errors import InvalidRequest
 from keras_coda.serving.metadata import ModelMetadata
-from keras_coda.validation import check_classes, check_images, is_float, require, to_numpy
+from keras_coda.utils.checks import check_classes, check_images, is_float, require, to_numpy
 
-# The names of keras_coda.signatures, which needs Keras; a client does not.
+# The names of keras_coda.exporters.signatures, which needs Keras; a client does not.
 PREDICT, EXPLAIN, EXPLAIN_CLASSES, BYTES = "serving_default", "contributions", "contributions_for_classes", "_bytes"
 _INT32 = 2**31 - 1
 

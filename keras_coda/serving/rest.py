@@ -20,7 +20,7 @@ from keras_coda.serving.errors import (
 )
 from keras_coda.serving.metadata import ModelMetadata, VersionStatus, read_metadata, read_status
 from keras_coda.serving.requests import Request
-from keras_coda.validation import require
+from keras_coda.utils.checks import require
 
 _ERRORS = {400: InvalidRequest, 413: InvalidRequest, 404: ModelNotFound, 408: DeadlineExceeded, 503: Unavailable,
            504: DeadlineExceeded}  # fmt: skip

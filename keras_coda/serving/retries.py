@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from keras_coda.serving.errors import DeadlineExceeded, Unavailable
-from keras_coda.validation import check_finite, check_int, require
+from keras_coda.utils.checks import check_finite, check_int, require
 
 Answer = TypeVar("Answer")
 _LONGEST_PAUSE = 5.0  # seconds

@@ -1,0 +1,11 @@
+"""Images with labels, image files and videos: everything between disks and arrays.
+
+Here belongs what reads and writes images. What networks make of them belongs to `keras_coda.explanations`.
+"""
+
+from keras_coda.data.digits import all_digits as all_digits
+from keras_coda.data.load import AUGMENTATIONS as AUGMENTATIONS
+from keras_coda.data.load import CHARACTERS as CHARACTERS
+from keras_coda.data.load import Data as Data
+from keras_coda.data.load import augmentation as augmentation
+from keras_coda.data.load import load as load

@@ -1,0 +1,227 @@
+"""Video files: frames read one at a time, in the order of time, and a video written frame by frame.
+
+Reading and writing is FFmpeg's, by PyAV (the extra ``video``), whose wheels bring FFmpeg along.
+"""
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from keras_coda.utils.atomic import new_file
+
+# Ending of a file: container, codec, pixel format and options of the codec. FFV1 loses nothing.
+_H264 = ("libx264", "yuv420p", {"preset": "veryfast", "crf": "18"})
+ENCODINGS = {".mp4": ("mp4", *_H264), ".mov": ("mov", *_H264), ".mkv": ("matroska", "ffv1", "bgr0", {})}
+_BT709, _LIMITED_RANGE = 1, 1  # of H.273: written into the file, so that no player has to guess
+_PATIENCE = 0.5  # seconds that a video may end before the time in its header
+
+
+class Frame(NamedTuple):
+    """A frame of a video.
+
+    Attributes:
+        time: seconds since the video began.
+        ticks: the same in units of the video's ``time_base``.
+        length: seconds for which it is shown.
+        pixels: ``(H, W, 3)`` uint8, RGB, turned the way players show it.
+    """
+
+    time: float
+    ticks: int
+    length: float
+    pixels: np.ndarray
+
+
+class VideoSource:
+    """A video file to read, as often as needed.
+
+    Args:
+        path: a file that FFmpeg can read.
+
+    Raises:
+        ImportError: without the extra ``video``.
+        ValueError: if there is no such file, if it is no video, or if not one frame can be read.
+
+    Attributes:
+        path: the file.
+        size: height and width of its frames.
+        rate: frames per second, on average.
+        time_base: the unit of ``Frame.ticks`` in seconds.
+        duration: seconds, None if the file does not tell.
+        has_audio: whether there is sound.
+    """
+
+    def __init__(self, path: str | os.PathLike):
+        self._av = _import_av()
+        self.path = Path(path).expanduser()
+        if not self.path.is_file():
+            what = "which is a folder" if self.path.is_dir() else "which does not exist"
+            raise ValueError(f"A video must be a file. Received: '{path}', {what}.")
+        with self._open() as (container, stream):
+            self.rate = Fraction(stream.average_rate or stream.guessed_rate or 25)
+            self.time_base = Fraction(stream.time_base or 1 / self.rate)
+            self._origin = stream.start_time or 0
+            self.has_audio = bool(container.streams.audio)
+            self.duration = None
+            if stream.duration:
+                self.duration = float(stream.duration * self.time_base)
+            elif container.duration and len(container.streams) == 1:  # it is that of the longest stream
+                self.duration = container.duration / self._av.time_base
+        first = next(self._decode(0.0), None)
+        if first is None:
+            raise ValueError(f"A video must have frames. Received: '{self.path}', without.")
+        self.size = first.pixels.shape[:2]
+
+    def frames(self, start: float = 0.0, end: float | None = None) -> Iterator[Frame]:
+        """Read the frames of a span of time; one is kept at a time.
+
+        Args:
+            start: seconds.
+            end: seconds, None for all that follow. The frame at this very time is no longer part of the span.
+
+        Yields:
+            A :class:`Frame` after the other, ``time`` strictly increasing.
+
+        Raises:
+            ValueError: for a damaged or cut off video, and for frames that change their size; when it comes to them.
+        """
+        last = covered = 0.0
+        for frame in self._decode(start if self._can_seek(start) else 0.0):
+            if end is not None and frame.time >= end:
+                return
+            if frame.pixels.shape[:2] != self.size:
+                raise ValueError(
+                    f"All frames must have one size, here {_shown(self.size)}. Received: "
+                    f"{_shown(frame.pixels.shape[:2])} at {frame.time:.2f} s of '{self.path}'. End before."
+                )
+            last, covered = frame.time, frame.time + frame.length
+            if frame.time >= start:
+                yield frame
+        if min(self.duration or 0.0, np.inf if end is None else end) > covered + _PATIENCE:
+            self._refuse(f"after {last:.2f} of {self.duration:.2f} s there are no more frames", last)
+
+    def count(self, start: float, end: float | None) -> int | None:
+        """Return about how many frames a span has, or None."""
+        if self.duration is None:
+            return None
+        return max(1, round((min(self.duration, self.duration if end is None else end) - start) * self.rate))
+
+    @contextlib.contextmanager
+    def _open(self):
+        try:
+            container = self._av.open(str(self.path.resolve()))  # a path that begins with "/" is no address
+        except (self._av.FFmpegError, OSError, UnicodeError) as error:
+            raise ValueError(f"A video must be readable. Received: '{self.path}' ({_cause(error)}).") from error
+        with container:
+            stream = container.streams.best("video")
+            if stream is None:
+                raise ValueError(f"A video must have pictures. Received: '{self.path}', without.")
+            stream.thread_type = "AUTO"
+            yield container, stream
+
+    def _decode(self, start):
+        """Read all frames from the last key frame before ``start`` on."""
+        ticks, step = None, max(1, round(1 / (self.rate * self.time_base)))
+        with self._open() as (container, stream):
+            try:
+                if start > 0:
+                    container.seek(self._origin + int(start / self.time_base), stream=stream)
+                for frame in container.decode(stream):
+                    now = frame.pts - self._origin if frame.pts is not None else 0 if ticks is None else ticks + step
+                    ticks = now if ticks is None else max(now, ticks + 1)
+                    pixels = np.rot90(frame.to_ndarray(format="rgb24"), round(frame.rotation / 90))
+                    length = max(frame.duration or 0, step) * self.time_base
+                    yield Frame(float(ticks * self.time_base), ticks, float(length), pixels)
+            except self._av.FFmpegError as error:
+                self._refuse(_cause(error), 0.0 if ticks is None else float(ticks * self.time_base), error)
+
+    def _can_seek(self, start):
+        """Tell whether the file's index leads to a frame that is not past ``start``."""
+        if start <= 0:
+            return False
+        with contextlib.suppress(ValueError):
+            first = next(self._decode(start), None)
+            return first is not None and first.time <= start
+        return False
+
+    def _refuse(self, cause, last, error=None):
+        fix = f"Repair it, or end at {last + 0.01:.2f} s." if last > 0 else "Repair it."
+        raise ValueError(f"A video must be whole. Received: '{self.path}' ({cause}). {fix}") from error
+
+
+@contextlib.contextmanager
+def new_video(
+    path: str | os.PathLike, size: tuple[int, int], time_base: Fraction, rate: Fraction
+) -> Iterator[Callable[[np.ndarray, int], None]]:
+    """Give a function that adds a frame to a video, which gets its name once the block ends without an error.
+
+    Args:
+        path: to write, whole or not at all; a file of that name is replaced. Its ending chooses the format: ``.mp4``
+            and ``.mov`` are H.264, which players know, ``.mkv`` is FFV1, which keeps every pixel as it is.
+        size: height and width, even numbers for H.264.
+        time_base: unit of ticks, in seconds.
+        rate: frames per second, on average.
+
+    Yields:
+        ``add(pixels, ticks)``: pixels ``(H, W, 3)`` uint8, ticks increasing from 0.
+
+    Raises:
+        ImportError: without the extra ``video``.
+        ValueError: for another ending.
+    """
+    av = _import_av()
+    container_format, codec, pixel_format, options = encoding(path)
+    with new_file(path) as temporary, av.open(str(temporary.resolve()), "w", format=container_format) as container:
+        stream = container.add_stream(codec, rate=rate, options=options)
+        stream.height, stream.width = size
+        stream.pix_fmt = pixel_format
+        stream.time_base = stream.codec_context.time_base = time_base
+        colors = {}
+        if codec != "ffv1":
+            context = stream.codec_context
+            context.colorspace = context.color_primaries = context.color_trc = _BT709
+            context.color_range = _LIMITED_RANGE
+            colors = {"dst_colorspace": _BT709, "dst_color_range": _LIMITED_RANGE}
+
+        def add(pixels, ticks):
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
+            frame = frame.reformat(format=pixel_format, **colors)
+            frame.pts, frame.time_base = ticks, time_base
+            container.mux(stream.encode(frame))
+
+        yield add
+        container.mux(stream.encode())  # those that the encoder holds back
+
+
+def encoding(path: str | os.PathLike) -> tuple[str, str, str, dict[str, str]]:
+    """Return container, codec, pixel format and options for a path, or raise the ``ValueError`` that names endings."""
+    suffix = Path(path).suffix.lower()
+    if suffix not in ENCODINGS:
+        raise ValueError(
+            f"A video to write must end in {', '.join(ENCODINGS)}. Received: '{path}'. Take .mp4 to look at it, .mkv "
+            "to keep every pixel as it is."
+        )
+    return ENCODINGS[suffix]
+
+
+def _import_av():
+    try:
+        import av
+    except ImportError as error:
+        raise ImportError(
+            f'Videos need a package that is missing. Received: {error}. Install it: pip install "keras-coda[video]".'
+        ) from error
+    return av
+
+
+def _cause(error):
+    return getattr(error, "strerror", None) or str(error)
+
+
+def _shown(size):
+    return f"{size[1]}x{size[0]} pixels"

@@ -1,0 +1,201 @@
+"""The grid pointing game: does the map of a class lie on the image of that class, among images of other classes?"""
+
+import dataclasses
+import warnings
+from collections.abc import Iterable
+
+import keras
+import numpy as np
+
+from keras_coda.evaluation import grids
+from keras_coda.evaluation.datasets import check_dataset, labeled_batches, with_progress
+from keras_coda.evaluation.results import Result
+from keras_coda.explanations.compiled import default_batch_size
+from keras_coda.explanations.explainers import Explainer, attributions, name_of
+from keras_coda.explanations.explanation import sigmoid
+from keras_coda.utils.checks import check_finite, check_int, num_classes_of, require
+from keras_coda.utils.errors import FewerGridsWarning, NotEnoughImagesError
+from keras_coda.visualization import metrics
+
+
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class LocalizationResult(Result):
+    """Localization scores of every class of every grid.
+
+    The cells of one grid compete, so that grids, not cells, are what the standard error counts as independent.
+
+    Attributes:
+        values: ``(n_grids, grid²)`` in [0, 1]: the share of the positive contributions of a cell's class that falls in
+            that cell; cells row by row. 0 for a map without positive contributions.
+        classes: ``(n_grids, grid²)`` int, the class of each cell.
+        grid: images along a side.
+    """
+
+    values: np.ndarray
+    classes: np.ndarray
+    grid: int
+
+    @property
+    def n_grids(self) -> int:
+        """Number of grids there were."""
+        return len(self.values)
+
+    @property
+    def chance(self) -> float:
+        """Score of a uniform map."""
+        return 1 / self.grid**2
+
+    @property
+    def scores(self) -> np.ndarray:
+        """All values, ``(n_grids * grid²,)``."""
+        return self.values.ravel()
+
+    @property
+    def units(self) -> np.ndarray:
+        """Mean of every grid, ``(n_grids,)``."""
+        return self.values.mean(axis=1)
+
+    def summary(self) -> dict:
+        """Return mean, quartiles, standard error, chance, and how many grids there were of those asked for."""
+        return {**super().summary(), "chance": self.chance}
+
+    def plot(self):
+        """Draw the distribution of the values as a ``matplotlib.figure.Figure``."""
+        return metrics.plot_localization([self])
+
+
+def localization(
+    model: keras.Model,
+    dataset: Iterable,
+    *,
+    grid: int = 3,
+    n_grids: int = 500,
+    confidence: float = 0.5,
+    explainer: Explainer | None = None,
+    batch_size: int | None = None,
+    seed: int = 0,
+    verbose: bool = True,
+) -> LocalizationResult:
+    """Play the grid pointing game with attribution maps.
+
+    Correctly classified images, the most confident ones of each class first, are put together to square images of
+    ``grid`` by ``grid`` different classes; no image is used twice. For the class of each cell,
+
+        score = Σ of max(map, 0) over its own cell / Σ of max(map, 0) over the whole grid
+
+    which is 1 for a map that lies in its cell, ``1 / grid²`` for a uniform one, and by definition 0 for a map without
+    any positive contribution. Classes take part as equally as the number of their images allows.
+
+    Args:
+        model: gives logits for images in [0, 255] of any size. Of a :class:`~keras_coda.CoDANet` of fixed size a copy
+            with the same weights is evaluated that takes any.
+        dataset: yields (images, int labels) in batches: a ``tf.data.Dataset``, or any iterable. Images of one size. It
+            is read once, and no more images are kept in memory than the grids will need.
+        grid: int, at least 2.
+        n_grids: int. If the images suffice for fewer only, there are fewer, with a warning.
+        confidence: float in [0, 1); images are used if the sigmoid of their class's logit is larger.
+        explainer: None for exact contribution maps, or a function ``(model, images, classes) -> maps``: NumPy arrays
+            ``(batch, H, W, c)``, float32 in [0, 255], ``(batch,)``, int32, and real ``(batch, H, W)``. The model that
+            it is given takes any size; the images are whole grids, each of them explained for one class after another.
+        batch_size: grids at a time; None for up to 32, fewer if they are large.
+        seed: int, of which classes meet in which cells.
+        verbose: whether to show progress bars.
+
+    Returns:
+        A :class:`LocalizationResult`.
+
+    Raises:
+        NotEnoughImagesError: a ``ValueError``, if too few images are classified confidently for one grid.
+        ValueError: for unlabeled data, labels out of range, images of several sizes, fewer classes than cells, a model
+            of fixed size, and an explainer whose maps have the wrong shape or are not finite.
+
+    Warns:
+        FewerGridsWarning: a ``UserWarning``, if there are fewer grids than asked for.
+
+    Example:
+        ```python
+        data = keras_coda.data.load("digits")
+        model = keras_coda.CoDANet.from_preset("coda_digits")
+        model.fit(data.train, epochs=20)
+        localization(model, data.validation, n_grids=20).plot()
+        ```
+
+    Reference:
+        CVPR 2021, section 4.2 ("localization metric").
+    """
+    grid, n_grids = check_int("grid", grid, minimum=2), check_int("n_grids", n_grids)
+    is_share = 0 <= check_finite("confidence", confidence) < 1
+    require(is_share, "`confidence` must be at least 0 and less than 1", confidence=confidence)
+    batch_size = None if batch_size is None else check_int("batch_size", batch_size)
+    rng = np.random.default_rng(check_int("seed", seed, minimum=0))
+    name, num_classes = name_of(explainer), num_classes_of(model)
+    check_dataset(dataset)
+    rule = f"A grid needs {grid**2} different classes"
+    require(num_classes >= grid**2, rule, "Use a smaller `grid`", grid=grid, num_classes=num_classes)
+    flexible = of_any_size(model)
+
+    images = _most_confident(model, dataset, n_grids, grid**2, confidence, verbose)
+    counts = np.array([len(of_class) for of_class in images])
+    found = grids.num_grids(counts, n_grids, grid**2)
+    rule = f"A grid needs correctly classified images of {grid**2} classes with a confidence above {confidence}"
+    fix = "Train the network further, use a smaller `grid` or lower `confidence`"
+    if not found:
+        received = f"classes={np.sum(counts > 0)}, num_classes={num_classes}"
+        raise NotEnoughImagesError(f"{rule}. Received: {received}. {fix}.")
+    if found < n_grids:
+        warnings.warn(
+            f"The confidently classified images suffice for {found} grids of {grid**2} classes only. "
+            f"Received: n_grids={n_grids}. The result is that of {found} grids.",
+            FewerGridsWarning,
+            stacklevel=2,
+        )
+    classes, ranks = grids.arrange(counts, found, grid**2, rng)
+
+    height, width = images[classes[0, 0]][0].shape[:2]
+    step = batch_size or default_batch_size(grid * height, grid * width)
+    values, bar = [], keras.utils.Progbar(found, unit_name="grid") if verbose else None
+    for start in range(0, found, step):
+        part = slice(start, start + step)
+        places = np.stack([classes[part], ranks[part]], axis=-1)  # (batch, grid², 2)
+        cells = np.array([[images[c][rank] for c, rank in row] for row in places], "float32")
+        maps = attributions(explainer, flexible, grids.assemble(cells, grid, grid), classes[part])
+        values.append(grids.shares_in_own_cell(maps, grid))
+        if bar:
+            bar.add(len(cells))
+    return LocalizationResult(name, n_grids, np.concatenate(values), classes, grid)
+
+
+def of_any_size(model: keras.Model) -> keras.Model:
+    """Return the model if it takes images of any size, or else what its method ``with_input_shape`` returns.
+
+    Raises:
+        ValueError: for a model of fixed size without that method, which a :class:`~keras_coda.CoDANet` has.
+    """
+    shape = model.input_shape[1:]
+    if shape[:2] == (None, None):
+        return model
+    rule = "The grids are larger than single images, and the model must take both: an input (None, None, channels)"
+    has_copies = hasattr(model, "with_input_shape")
+    require(has_copies, rule, "Build it with such an input and copy the weights", input_shape=shape)
+    return model.with_input_shape((None, None, shape[-1]))
+
+
+def _most_confident(model, dataset, n_grids, num_cells, confidence, verbose):
+    """Return for every class the correctly and confidently classified images, most confident first.
+
+    After every batch those are dropped that no grid can need any more, so that about ``n_grids * num_cells`` remain.
+    """
+    found = [[] for _ in range(num_classes_of(model))]  # of (-logit, number, image)
+    number = 0
+    for images, labels in labeled_batches(with_progress(dataset, verbose), model):
+        logits = np.asarray(model.predict_on_batch(images.astype("float32")), "float32")  # (batch, classes)
+        require(np.isfinite(logits).all(), "The model's logits must be finite", model=model.name)
+        own = logits[np.arange(len(labels)), labels]
+        for i in np.flatnonzero((logits.argmax(axis=1) == labels) & (sigmoid(own) > confidence)):
+            found[labels[i]].append((-own[i], number + i, images[i].copy()))
+        number += len(images)
+        counts = np.array([len(of_class) for of_class in found])
+        is_enough = grids.num_grids(counts, n_grids, num_cells) == n_grids
+        most = grids.images_per_class(counts, n_grids, num_cells) if is_enough else n_grids
+        found = [sorted(of_class)[:most] for of_class in found]
+    return [[image for _, _, image in of_class] for of_class in found]

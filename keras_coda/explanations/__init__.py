@@ -1,0 +1,15 @@
+"""Exact contribution maps of any model that ends in dynamic-linear layers.
+
+Here belongs what takes a model apart and explains it: arrays, files, videos. How good maps are is measured in
+`keras_coda.evaluation`.
+"""
+
+from keras_coda.explanations.decomposition import Decomposition as Decomposition
+from keras_coda.explanations.explain import explain as explain
+from keras_coda.explanations.explain import explain_batches as explain_batches
+from keras_coda.explanations.explainers import Explainer as Explainer
+from keras_coda.explanations.explanation import Explanation as Explanation
+from keras_coda.explanations.files import explain_files as explain_files
+from keras_coda.explanations.files import explain_files_on_server as explain_files_on_server
+from keras_coda.explanations.video import ExplainedVideo as ExplainedVideo
+from keras_coda.explanations.video import explain_video as explain_video

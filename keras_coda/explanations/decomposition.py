@@ -1,0 +1,117 @@
+"""Models taken apart into an image encoding and a dynamic-linear chain."""
+
+import dataclasses
+import itertools
+from collections.abc import Callable
+
+import keras
+from keras import ops
+
+from keras_coda.layers.dynamic_linear import DynamicLinear, linearize_chain, pullback_chain
+
+
+@dataclasses.dataclass(frozen=True)
+class Decomposition:
+    """A model taken apart: the layers that encode the image, then the dynamic-linear chain up to the logits."""
+
+    encoder: Callable
+    activations: str  # name of what the encoder gives
+    chain: tuple[DynamicLinear, ...]
+    input_shape: tuple[int | None, ...]  # (H, W, c)
+    num_classes: int
+
+    @classmethod
+    def of(cls, model: keras.Model) -> "Decomposition":
+        """Take a functional or sequential model apart.
+
+        Raises:
+            ValueError: if it is not a plain chain of layers that ends in ``DynamicLinear`` ones.
+        """
+        layers = list(getattr(model, "layers", []))
+        rule = "An explainable model is a chain of layers, image encoding first and `DynamicLinear` layers to the end."
+        chained = bool(layers) and len(model.inputs) == len(model.outputs) == 1
+        chained = chained and all(_source(after) is before for before, after in itertools.pairwise(layers))
+        if not chained:
+            raise ValueError(f"{rule} Received: {model.name!r}, which is not a chain of single-input layers.")
+        dynamic = [isinstance(layer, DynamicLinear) for layer in layers]
+        first = dynamic.index(True) if True in dynamic else len(layers)
+        for layer, is_dynamic in zip(layers[first:], dynamic[first:], strict=True):
+            if not is_dynamic:
+                raise ValueError(f"{rule} Received: layer {layer.name!r} of type {type(layer).__name__} inside it.")
+            if layer.offset and layer is not layers[-1]:
+                raise ValueError(f"Only the last layer may have an `offset`. Received: layer {layer.name!r}")
+        images, logits = model.inputs[0], model.outputs[0]
+        if first == len(layers) or len(logits.shape) != 2 or len(images.shape) != 4:
+            raise ValueError(
+                f"{rule} It maps (batch, height, width, channels) to (batch, classes). "
+                f"Received: input {images.shape}, output {logits.shape}, {sum(dynamic)} DynamicLinear layers"
+            )
+        before = layers[first - 1] if first else None  # of a Sequential, `layers` leaves the input out
+        encoder = keras.Model(images, before.output if before else images, name="encoder")
+        activations = before.name if before else "input"
+        return cls(encoder, activations, tuple(layers[first:]), tuple(images.shape[1:]), logits.shape[-1])
+
+    @property
+    def bias(self) -> float:
+        """What a logit is when nothing contributes."""
+        return float(self.chain[-1].offset)
+
+    @property
+    def variables(self) -> list[keras.Variable]:
+        """All variables, trainable or not, of the encoder and of the chain, each once."""
+        parts = (self.encoder, *self.chain)
+        found = {id(variable): variable for part in parts for variable in getattr(part, "variables", ())}
+        return list(found.values())
+
+    def depth(self, wrt: str | None) -> int:
+        """Return how many layers of the chain lie before the activations called ``wrt`` (None: the encoded image)."""
+        names = [self.activations]
+        names += [layer.name for layer in self.chain if len(layer.output.shape) == 4]
+        if wrt is not None and wrt not in names:
+            raise ValueError(f"`wrt` must name a layer with a spatial output, one of {names}. Received: wrt={wrt!r}")
+        return 0 if wrt is None else names.index(wrt)
+
+    def encode(self, images, training=False):
+        """Encode images ``(batch, H, W, c)``, pixels in [0, 255], as the chain's input, float32."""
+        return ops.cast(self.encoder(images, training=training), "float32")
+
+    def logits(self, images):
+        """Logits ``(batch, classes)`` in float32, whatever the layers' dtype policy."""
+        return linearize_chain(self.chain, self.encode(images))[0]
+
+    def explain(self, images, classes=None, *, top_k=1, depth=0, linear_map=False) -> dict:
+        """Explain in float32, with ``keras.ops`` only: for eager calls, compiled functions and exported graphs alike.
+
+        Args:
+            images: ``(batch, H, W, c)`` float32, pixels in [0, 255].
+            classes: None for the ``top_k`` largest logits, or int32 ``(batch, K)``.
+            top_k: int.
+            depth: number of layers of the chain before the activations to which the contributions refer.
+            linear_map: bool, whether to return the map itself too.
+
+        Returns:
+            dict of ``logits`` (batch, classes), ``classes`` (batch, K), ``contributions`` (batch, K, h, w) and, if
+            asked for, ``linear_map`` (batch, K, h, w, channels).
+        """
+        activations, _ = linearize_chain(self.chain[:depth], self.encode(images))
+        logits, frozen = linearize_chain(self.chain[depth:], activations)
+        if classes is None:
+            classes = ops.cast(ops.top_k(logits, top_k)[1], "int32")
+        targets = ops.one_hot(classes, self.num_classes, dtype="float32")  # (batch, K, classes)
+        weights = pullback_chain(self.chain[depth:], frozen, targets)  # W_{depth→L}(x): (batch, K, h, w, channels)
+        results = {
+            "logits": logits,
+            "classes": classes,
+            "contributions": ops.sum(weights * ops.expand_dims(activations, 1), axis=-1),
+        }
+        if linear_map:
+            results["linear_map"] = weights
+        return results
+
+
+def _source(layer):
+    """The layer whose output another takes; older Keras puts a ``Cast`` between layers of different dtype policies."""
+    operation = layer.input._keras_history.operation if isinstance(layer.input, keras.KerasTensor) else None  # noqa: SLF001
+    while type(operation).__name__ == "Cast":
+        operation = operation.input._keras_history.operation  # noqa: SLF001
+    return operation

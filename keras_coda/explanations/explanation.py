@@ -1,0 +1,161 @@
+"""The result of an explanation: predictions and exact contribution maps, as NumPy arrays."""
+
+import dataclasses
+import os
+from collections.abc import Sequence
+
+import numpy as np
+
+from keras_coda import visualization
+from keras_coda.utils.atomic import new_file
+
+
+@dataclasses.dataclass(frozen=True)
+class Explanation:
+    """Predictions for a batch of images and the exact reasons for them; all arrays are NumPy, float32.
+
+    ``contributions[b, k].sum() + bias`` is the logit of class ``classes[b, k]``, up to ``residual[b, k]``.
+
+    Attributes:
+        images: ``(B, H, W, c)``, the images explained, pixels in [0, 255].
+        logits: ``(B, C)``.
+        probabilities: ``(B, C)``, sigmoids of the logits (the classes are not exclusive to the network).
+        classes: ``(B, K)`` int32, the classes explained.
+        contributions: ``(B, K, H, W)``, in units of the logit. With ``wrt`` an inner layer, its height and width.
+        residual: ``(B, K)``, ``|Σ contributions + bias - logit|``, the completeness error (float rounding).
+        bias: what a logit is when nothing contributes.
+        linear_map: None, or ``(B, K, H, W, 2c)``: the weights ``W_{0→L}(x)`` of the encoded image ``[x, 1-x]``
+            (with ``wrt`` an inner layer, of its activations).
+        wrt: name of the layer whose output the contributions refer to.
+        class_names: None, or one name per class.
+        labels: None, or the true classes ``(B,)``, where they are known.
+    """
+
+    images: np.ndarray
+    logits: np.ndarray
+    probabilities: np.ndarray
+    classes: np.ndarray
+    contributions: np.ndarray
+    residual: np.ndarray
+    bias: float
+    linear_map: np.ndarray | None = None
+    wrt: str | None = None
+    class_names: tuple[str, ...] | None = None
+    labels: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index) -> "Explanation":
+        """Return the explanation of one image (an int; the batch axis stays) or of several (a slice)."""
+        if isinstance(index, (int, np.integer)):
+            if not -len(self) <= index < len(self):
+                raise IndexError(f"This explanation has {len(self)} images. Received: index={index}")
+            index = slice(index, index + 1 or None)
+        arrays = {name: value[index] for name, value in self._arrays().items()}
+        return dataclasses.replace(self, **arrays)
+
+    @property
+    def explained_logits(self) -> np.ndarray:
+        """Logits of the classes explained, ``(B, K)``."""
+        return np.take_along_axis(self.logits, self.classes, axis=1)
+
+    def plot(self, labels: Sequence | None = None, **kwargs):
+        """Draw each image beside its maps, with logit, probability and residual of every class explained.
+
+        Args:
+            labels: the true class of each image; None for the explanation's own ``labels``.
+            **kwargs: see :func:`keras_coda.visualization.plot_contributions`.
+
+        Returns:
+            A ``matplotlib.figure.Figure``.
+        """
+        return visualization.plot_contributions(
+            self.images,
+            self.contributions,
+            self.classes,
+            self.explained_logits,
+            self.residual,
+            probabilities=np.take_along_axis(self.probabilities, self.classes, axis=1),
+            class_names=self.class_names,
+            labels=self.labels if labels is None else labels,
+            **kwargs,
+        )
+
+    def plot_linear_map(self, labels: Sequence | None = None, **kwargs):
+        """Draw each image beside the linear maps of its classes in color, as :meth:`to_rgba` renders them.
+
+        Args:
+            labels: as for :meth:`plot`.
+            **kwargs: see :func:`keras_coda.visualization.plot_linear_map`.
+
+        Returns:
+            A ``matplotlib.figure.Figure``.
+
+        Raises:
+            ValueError: as :meth:`to_rgba`.
+        """
+        self._check_linear_map()
+        return visualization.plot_linear_map(
+            self.images,
+            self.linear_map,
+            self.classes,
+            class_names=self.class_names,
+            labels=self.labels if labels is None else labels,
+            **kwargs,
+        )
+
+    def to_rgba(self, **kwargs) -> np.ndarray:
+        """Render the linear map in color, see :func:`keras_coda.visualization.to_rgba`.
+
+        Returns:
+            ``(B, K, H, W, 4)`` in [0, 1]: opacity is the strength of a pixel's weights, color that of its positive
+            ones.
+
+        Raises:
+            ValueError: if the linear map was not asked for, or is that of an inner layer.
+        """
+        self._check_linear_map()
+        return visualization.to_rgba(self.linear_map, **kwargs)
+
+    def _check_linear_map(self) -> None:
+        if self.linear_map is None:
+            raise ValueError(
+                "The colored rendering needs the linear map. Received: an explanation without it. Ask for it: "
+                "`model.explain(images, linear_map=True)`."
+            )
+        if self.linear_map.shape[-1] != 2 * self.images.shape[-1]:
+            raise ValueError(
+                "The colored rendering needs the linear map on the encoded image. "
+                f"Received: wrt={self.wrt!r}. Leave `wrt` out."
+            )
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Write all fields to a compressed ``.npz`` file, whole or not at all; see :meth:`load`."""
+        fields = {**self._arrays(), "bias": np.float32(self.bias)}
+        if self.wrt is not None:
+            fields["wrt"] = np.array(self.wrt)
+        if self.class_names is not None:
+            fields["class_names"] = np.array(self.class_names)
+        with new_file(path) as temporary, temporary.open("wb") as file:
+            np.savez_compressed(file, **fields)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike) -> "Explanation":
+        """Read what :meth:`save` wrote."""
+        with np.load(path, allow_pickle=False) as file:
+            fields = dict(file)
+        fields["bias"] = float(fields["bias"])
+        if "wrt" in fields:
+            fields["wrt"] = str(fields["wrt"])
+        if "class_names" in fields:
+            fields["class_names"] = tuple(fields["class_names"].tolist())
+        return cls(**fields)
+
+    def _arrays(self) -> dict[str, np.ndarray]:
+        return {name: value for name, value in vars(self).items() if isinstance(value, np.ndarray)}
+
+
+def sigmoid(logits: np.ndarray) -> np.ndarray:
+    """Probabilities of logits, without overflow."""
+    return (0.5 * (1.0 + np.tanh(0.5 * logits))).astype("float32")

@@ -1,0 +1,232 @@
+"""Explanations of image files: a picture and the numbers for each."""
+
+import difflib
+import math
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from keras_coda import visualization
+from keras_coda.data.folders import EXTENSIONS
+
+
+def explain_files(
+    model,
+    paths: Iterable[str | os.PathLike],
+    out: str | os.PathLike,
+    *,
+    classes: Iterable[str | int] | None = None,
+    top_k: int | None = None,
+    wrt: str | None = None,
+    linear_map: bool = False,
+    overwrite: bool = False,
+    batch_size: int = 32,
+) -> list[tuple[str, str, str, str]]:
+    """Explain image files: for every one a picture ``NAME.png`` and the numbers, ``NAME.npz``.
+
+    Images get the network's channels and, if that is fixed, its size, as :func:`keras_coda.data.load` does it. All
+    are read before anything is written.
+
+    Args:
+        model: a trained :class:`~keras_coda.CoDANet` for images of one or three channels.
+        paths: image files, and folders that are searched for them.
+        out: folder for the results. Files of equal names get their folders' names in front.
+        classes: names or indices of the classes to explain, None for the predicted one.
+        top_k: the most probable classes instead.
+        wrt: see :func:`keras_coda.explain`.
+        linear_map: whether to compute it too, and to draw it as ``NAME.linear_map.png``.
+        overwrite: whether results that exist are replaced.
+        batch_size: images explained at a time.
+
+    Returns:
+        A row ``(file, class, probability, residual)`` of strings for every image and class.
+
+    Raises:
+        ValueError: for files that are missing or unreadable (they are named), unknown classes, a model of other
+            channels.
+        FileExistsError: if results exist and ``overwrite`` is False.
+    """
+    out = Path(out).expanduser()
+    classes = None if classes is None else class_indices(classes, model)
+    files = _find(paths, out)
+    *size, channels = model.input.shape[1:]
+    check_channels(channels)
+    for file in files:
+        _read(file, channels)
+    fixed, fit = None not in size, fitting(size)
+
+    def explain(chosen):
+        images = np.stack([fit(_read(file, channels)) for file in chosen])
+        wanted = None if classes is None else np.tile(classes, (len(images), 1))
+        return model.explain(images, wanted, top_k=top_k, wrt=wrt, linear_map=linear_map, verbose=False)
+
+    draws_linear_map = linear_map and wrt is None
+    return _explain_and_write(files, out, explain, batch_size if fixed else 1, draws_linear_map, overwrite)
+
+
+def explain_files_on_server(
+    client,
+    paths: Iterable[str | os.PathLike],
+    out: str | os.PathLike,
+    *,
+    classes: Iterable[str | int] | None = None,
+    overwrite: bool = False,
+    batch_size: int = 8,
+) -> list[tuple[str, str, str, str]]:
+    """Explain image files by a model on a server, which decodes and resizes them; write as :func:`explain_files`.
+
+    Args:
+        client: a :class:`keras_coda.serving.RestClient` or ``GrpcClient``.
+        paths: as for :func:`explain_files`; as ``out`` and ``overwrite`` are, too.
+        out: folder for the results.
+        classes: indices of as many classes as the model was exported for, or names if the client knows them; None for
+            the most probable.
+        overwrite: whether results that exist are replaced.
+        batch_size: files in a request.
+
+    Returns:
+        The same rows.
+
+    Raises:
+        ServingError: if the server gives no answer to rely on. Files before were written.
+        ValueError, FileExistsError: as :func:`explain_files`.
+    """
+    out = Path(out).expanduser()
+    indices = None if classes is None else class_indices(classes, client)
+    files = _find(paths, out)
+    for file in files:
+        _read(file, 3)
+
+    def explain(chosen):
+        return client.explain(list(chosen), None if indices is None else np.tile(indices, (len(chosen), 1)))
+
+    return _explain_and_write(files, out, explain, batch_size, False, overwrite)
+
+
+def check_channels(channels: int) -> None:
+    """Raise the ``ValueError`` for networks that take no images of files."""
+    if channels not in (1, 3):
+        raise ValueError(f"Image files have 1 or 3 channels. Received: a network for {channels}. Use `model.explain`.")
+
+
+def to_pixels(image, channels: int) -> np.ndarray:
+    """Return an image of Pillow as ``(H, W, channels)``, uint8: gray or RGB."""
+    array = np.asarray(image.convert("L" if channels == 1 else "RGB"))
+    return array.reshape(*array.shape[:2], channels)
+
+
+def fitting(size) -> Callable[[np.ndarray], np.ndarray]:
+    """Return the function that makes pixels ``(H, W, c)`` the float32 image that a network takes.
+
+    Args:
+        size: height and width of the network's input. If both are known, images are resized to it, after the longer
+            side has been cut evenly to the same proportions; otherwise they stay as they are.
+    """
+    if None in size:
+        return lambda pixels: pixels.astype("float32")
+    options = {"crop_to_aspect_ratio": True, "data_format": "channels_last", "dtype": "float32"}
+    resize = keras.layers.Resizing(*size, **options)
+    return lambda pixels: np.asarray(resize(pixels.astype("float32")))
+
+
+def _explain_and_write(files, out, explain, batch_size, draws_linear_map, overwrite):
+    """Explain files, so many at a time, and write a picture and the numbers for each; return the rows."""
+    names = _unique_names(files)
+    endings = (".png", ".npz", ".linear_map.png")[: 3 if draws_linear_map else 2]
+    existing = [path for name in names for ending in endings if (path := out / f"{name}{ending}").exists()]
+    destroyed = {path.resolve() for path in existing} & set(files)
+    if destroyed or (existing and not overwrite):
+        shown = ", ".join(f"'{path}'" for path in (destroyed or existing[:5]))
+        fix = "Choose another folder." if destroyed else "Choose another folder, or replace them: --overwrite."
+        raise FileExistsError(
+            f"Results must not replace {'images' if destroyed else 'files'}. Received: {shown}. {fix}"
+        )
+    rows, bar = [], keras.utils.Progbar(len(files), unit_name="image")
+    for start in range(0, len(files), batch_size):
+        chosen = slice(start, start + batch_size)
+        explanation = explain(files[chosen])
+        out.mkdir(parents=True, exist_ok=True)
+        for index, (file, name) in enumerate(zip(files[chosen], names[chosen], strict=True)):
+            one = explanation[index]
+            visualization.save_picture(one.plot(), out / f"{name}.png")
+            if draws_linear_map:
+                visualization.save_picture(one.plot_linear_map(), out / f"{name}.linear_map.png")
+            one.save(out / f"{name}.npz")
+            rows += _rows(file, one)
+            bar.add(1)
+    return rows
+
+
+def _rows(file, explanation):
+    """A row ``(file, class, probability, residual)`` for every class of an explanation of one image."""
+    shortest = min(str(file), os.path.relpath(file), key=len)
+    for k, label in enumerate(explanation.classes[0]):
+        called = explanation.class_names[label] if explanation.class_names else str(label)
+        yield shortest, called, f"{explanation.probabilities[0, label]:.1%}", f"{explanation.residual[0, k]:.1e}"
+
+
+def _find(paths, out):
+    """Return the image files among paths and in folders, each once; results in ``out`` are not among them."""
+    files = []
+    for path in map(Path, paths):
+        path = path.expanduser().resolve()
+        if not path.exists():
+            raise ValueError(f"Paths must be image files or folders. Received: '{path}', which does not exist.")
+        found = [path]
+        if path.is_dir():
+            found = [file for file in sorted(path.rglob("*")) if file.suffix.lower() in EXTENSIONS and file.is_file()]
+            found = [file for file in found if file.name[0] != "." and out.resolve() not in file.parents]
+            if not found:
+                raise ValueError(f"A folder must hold images ({', '.join(EXTENSIONS)}). Received: '{path}', without.")
+        files += found
+    return list(dict.fromkeys(files))
+
+
+def _read(path, channels):
+    """Return an image file as ``(H, W, channels)``, uint8, or raise the ``ValueError`` that names it."""
+    from PIL import Image
+
+    try:
+        with Image.open(path) as image:
+            if getattr(image, "is_animated", False):
+                raise ValueError("animated")
+            if image.mode.startswith("I;16"):
+                image = Image.fromarray((np.asarray(image) >> 8).astype("uint8"))
+            return to_pixels(image, channels)
+    except Exception as error:
+        raise ValueError(f"Every image must be readable. Received: '{path}' ({error})") from error
+
+
+def _unique_names(files):
+    """Name results after files: by the stem, where several share it by folders too, then by the ending too."""
+    top = Path(os.path.commonpath([file.parent for file in files]))
+    names = [file.stem for file in files]
+    for longer in (
+        lambda file: "-".join(file.relative_to(top).with_suffix("").parts),
+        lambda file: "-".join(file.relative_to(top).parts),
+        lambda file: f"{file.name}-{files.index(file)}",
+    ):
+        counts = Counter(name.casefold() for name in names)
+        names = [longer(f) if counts[name.casefold()] > 1 else name for f, name in zip(files, names, strict=True)]
+    return names
+
+
+def class_indices(classes, model) -> list[int]:
+    """Return the indices of classes given as names or indices; a client knows not how many there are."""
+    names = [name.casefold() for name in model.class_names or ()]
+    count = getattr(model, "num_classes", len(names) or math.inf)
+    indices = []
+    for entry in map(str, classes):
+        if entry.casefold() in names:
+            indices.append(names.index(entry.casefold()))
+        elif entry.isdigit() and int(entry) < count:
+            indices.append(int(entry))
+        else:
+            near = difflib.get_close_matches(entry.casefold(), names)
+            hint = f"Did you mean {' or '.join(map(repr, near))}?" if near else f"Names: {', '.join(names) or 'none'}."
+            raise ValueError(f"Classes are names, or indices in [0, {count - 1}]. Received: {entry!r}. {hint}")
+    return indices

@@ -1,0 +1,20 @@
+"""Logits of images from which pixels are removed."""
+
+import keras
+from keras import ops
+
+from keras_coda.layers.dynamic_linear import linearize_chain
+
+
+class MaskedModel(keras.Model):
+    """Logits of images ``(batch, H, W, c)`` whose encoding is multiplied by ``keep (batch, H, W, 1)``."""
+
+    def __init__(self, decomposition):
+        super().__init__(name="masked", dtype="float32")
+        self.encoder, self.chain = decomposition.encoder, list(decomposition.chain)
+
+    def call(self, inputs):
+        """Return logits ``(batch, classes)`` of ``[images, keep]``."""
+        images, keep = inputs
+        encoded = ops.cast(self.encoder(images, training=False), "float32")
+        return linearize_chain(self.chain, encoded * keep)[0]

@@ -1,0 +1,14 @@
+"""Layers that are linear in their input once their dynamic weights are frozen, written with `keras.ops` alone.
+
+Here belongs what a network is built of. Whole networks belong to `keras_coda.models`.
+"""
+
+from keras_coda.layers.dau import DAUConv2D as DAUConv2D
+from keras_coda.layers.dau import DAUDense as DAUDense
+from keras_coda.layers.dynamic_linear import Chain as Chain
+from keras_coda.layers.dynamic_linear import DynamicLinear as DynamicLinear
+from keras_coda.layers.dynamic_linear import ResidualSum as ResidualSum
+from keras_coda.layers.encoding import AddInverse as AddInverse
+from keras_coda.layers.encoding import PixelDropout as PixelDropout
+from keras_coda.layers.head import GlobalSumPooling2D as GlobalSumPooling2D
+from keras_coda.layers.head import LogitScaling as LogitScaling

@@ -1,0 +1,88 @@
+"""The encoding of images before the network, and the removal of encoded pixels in training."""
+
+import keras
+from keras import ops
+
+from keras_coda.utils.checks import check_finite, require
+
+_serializable = keras.saving.register_keras_serializable("keras_coda")
+
+
+@_serializable
+class AddInverse(keras.layers.Layer):
+    """Encode an image ``x`` as ``[x, 1 - x]`` along channels, so that dark pixels can carry evidence too.
+
+    Input: ``(batch, ..., c)``, float in [0, 1]. Output: ``(batch, ..., 2c)``. This is the encoding in front of the
+    network; contributions are those of the encoded image.
+
+    Reference:
+        CVPR 2021, section 3.3.
+    """
+
+    def call(self, inputs):
+        """Return ``[inputs, 1 - inputs]``."""
+        return ops.concatenate([inputs, 1.0 - inputs], axis=-1)
+
+    def compute_output_shape(self, input_shape):
+        """Return the input's shape with twice the channels."""
+        channels = input_shape[-1]
+        return (*input_shape[:-1], None if channels is None else 2 * channels)
+
+
+@_serializable
+class PixelDropout(keras.layers.Layer):
+    """Remove a random share of the pixels of every encoded image, in training only.
+
+    A pixel is removed as the papers' pixel-removal metric does it: all its *encoded* channels become zero, which no
+    color is encoded as. A network that has only seen whole images is measured there on inputs of a kind it never
+    learned from; one trained with this layer is not, and its frozen weights change less as pixels go. Unlike
+    ``keras.layers.Dropout`` nothing is scaled up for what is gone: the encoding's range carries meaning.
+
+    Args:
+        largest_share: float in (0, 1). Each image loses a share of its pixels drawn uniformly from [0, largest_share],
+            so that nearly whole images stay common.
+        seed: int or ``keras.random.SeedGenerator``, or None.
+        **kwargs: ``name``, ``dtype``.
+
+    Input and output: ``(batch, height, width, channels)``, float.
+
+    Example:
+        >>> layer = PixelDropout(0.5, seed=0)
+        >>> bool(np.all(layer(np.ones((2, 4, 4, 6))) == 1))
+        True
+    """
+
+    def __init__(self, largest_share, seed=None, **kwargs):
+        super().__init__(**kwargs)
+        self.largest_share = check_finite("pixel_dropout", largest_share)
+        require(0 < self.largest_share < 1, "`pixel_dropout` must be in [0, 1)", pixel_dropout=largest_share)
+        self.seed = seed
+        self._draws = seed if isinstance(seed, keras.random.SeedGenerator) else keras.random.SeedGenerator(seed)
+
+    def call(self, inputs, training=False):
+        """Return the inputs, in training with pixels set to zero."""
+        if not training:
+            return inputs
+        batch, height, width, _ = ops.shape(inputs)
+        shares = keras.random.uniform((batch, 1, 1, 1), 0.0, self.largest_share, seed=self._draws)
+        keep = keras.random.uniform((batch, height, width, 1), seed=self._draws) >= shares
+        return inputs * ops.cast(keep, inputs.dtype)
+
+    def compute_output_shape(self, input_shape):
+        """Return the input's shape."""
+        return input_shape
+
+    def get_config(self):
+        """Return the constructor's arguments."""
+        seed = self.seed
+        if isinstance(seed, keras.random.SeedGenerator):
+            seed = keras.saving.serialize_keras_object(seed)
+        return {**super().get_config(), "largest_share": self.largest_share, "seed": seed}
+
+    @classmethod
+    def from_config(cls, config):
+        """Build the layer that :meth:`get_config` described."""
+        seed = config.get("seed")
+        if isinstance(seed, dict):
+            config = {**config, "seed": keras.saving.deserialize_keras_object(seed)}
+        return cls(**config)

@@ -1,0 +1,176 @@
+"""The authors' PyTorch state dicts as CoDA-Nets."""
+
+import itertools
+import math
+import os
+import re
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from keras_coda.models.coda_net import LOGIT_BIAS, CoDANet
+
+# Behind an optional "module." (multi-GPU training) and "state/" (.npz): the layer's place, and f.0 = B, f.1 = A and b.
+_KEY = re.compile(r"^(?:state/)?(?:module\.)?(?:\w+\.)*?(\d+)\.weight_mod\.weighting_f\.([01])\.(weight|bias)$")
+
+
+def load_coda_checkpoint(
+    path: str | os.PathLike,
+    *,
+    strides: int | Sequence | None = None,
+    rescaling: str | None = None,
+    temperature: float | None = None,
+    logit_bias: float | None = None,
+    image_size: Sequence[int | None] | None = None,
+    class_names: Sequence[str] | None = None,
+    dtype=None,
+) -> CoDANet:
+    """Turn a state dict of the authors' format into a :class:`~keras_coda.CoDANet`.
+
+    Shapes determine channels, filters, ranks, kernel sizes and the number of classes. What they leave open is taken
+    from the arguments, else from a ``.npz`` file's ``config/...`` entries, else from the defaults below.
+
+    Args:
+        path: a PyTorch pickle (read with ``weights_only=True``: no code of the file is run; needs PyTorch) or a
+            ``.npz`` of the same keys, optionally behind ``state/``.
+        strides: int, or one per layer. No shape tells, so it must be known.
+        rescaling: ``"squash"`` (default) or ``"l2"``.
+        temperature: float; default 1000, the authors' for CIFAR-10.
+        logit_bias: float; default ``log(0.1 / 0.9)``.
+        image_size: ``(height, width)``, default any.
+        class_names: one name per class, or None.
+        dtype: dtype policy of the model.
+
+    Returns:
+        A compiled :class:`~keras_coda.CoDANet`.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ImportError: if the file is a pickle and PyTorch is not installed.
+        ValueError: if the file cannot be read, keys are missing or unknown, shapes contradict each other, or the
+            strides are not known.
+
+    Example:
+        >>> model = load_coda_checkpoint("s_coda_sq.pt", strides=(1, 1, 2, 1, 1, 2, 1, 1, 1))  # doctest: +SKIP
+    """
+    path = Path(path).expanduser()
+    if not path.is_file():
+        raise FileNotFoundError(f"A checkpoint is a file. Received: path='{path}', which does not exist.")
+    state, config = _read(path)
+    layers = [_convert(index, tensors) for index, tensors in sorted(_group(state, path).items())]
+    if strides is None:
+        strides = config.get("strides")
+    if strides is None:
+        raise ValueError(
+            "Shapes do not tell the strides of a network. Received: strides=None. "
+            f"Give an int or one per layer ({len(layers)})."
+        )
+    channels = layers[0][1].shape[2]
+    for index, ((_, before), (_, after)) in enumerate(itertools.pairwise(layers)):
+        if after.shape[2] != before.shape[3]:
+            raise ValueError(
+                f"Every layer must take the channels of the one before. Received: layer {index} with "
+                f"{before.shape[3]} filters, then one for {after.shape[2]} channels in '{path}'"
+            )
+    if channels % 2:
+        raise ValueError(f"The first layer must take [x, 1-x], an even number of channels. Received: {channels}")
+    choices = {"rescaling": rescaling, "temperature": temperature, "logit_bias": logit_bias, "image_size": image_size}
+    defaults = {"rescaling": "squash", "temperature": 1000.0, "logit_bias": LOGIT_BIAS, "image_size": (None, None)}
+    chosen = {name: config.get(name, defaults[name]) if given is None else given for name, given in choices.items()}
+    model = CoDANet(
+        layers[-1][1].shape[3],
+        input_shape=(*chosen.pop("image_size"), channels // 2),
+        filters=[kernel.shape[3] for _, kernel in layers],
+        ranks=[projection.shape[3] for projection, _ in layers],
+        kernel_sizes=[kernel.shape[:2] for _, kernel in layers],
+        strides=strides,
+        class_names=class_names,
+        dtype=dtype,
+        **chosen,
+    )
+    for number, (projection, kernel) in enumerate(layers, start=1):
+        layer = model.get_layer(f"dau_{number}")
+        layer.projection.assign(projection)
+        layer.kernel.assign(kernel)
+    return model
+
+
+def _read(path: Path) -> tuple[dict[str, np.ndarray], dict]:
+    """Return a file's tensors by key, and what its ``config/...`` entries say."""
+    with path.open("rb") as file:
+        is_npz = _holds_only_arrays(file)
+    try:
+        if is_npz:
+            with np.load(path, allow_pickle=False) as archive:
+                entries = dict(archive)
+        else:
+            entries = _read_pickle(path)
+    except ImportError:
+        raise
+    except Exception as error:  # whatever the two libraries raise on bytes that are not theirs
+        raise ValueError(
+            "A checkpoint is a PyTorch state dict, or a .npz of one. "
+            f"Received: '{path}', which cannot be read, truncated perhaps ({type(error).__name__}: {error})"
+        ) from error
+    config = {
+        key.removeprefix("config/"): value.tolist() for key, value in entries.items() if key.startswith("config/")
+    }
+    return {key: value for key, value in entries.items() if not key.startswith("config/")}, config
+
+
+def _holds_only_arrays(file) -> bool:
+    """Tell a .npz from a PyTorch file, which is a zip, too: all members of the former are .npy files."""
+    if not zipfile.is_zipfile(file):
+        return False
+    with zipfile.ZipFile(file) as archive:
+        return all(name.endswith(".npy") for name in archive.namelist())
+
+
+def _read_pickle(path: Path) -> dict[str, np.ndarray]:
+    try:
+        import torch
+    except ImportError as error:
+        raise ImportError(
+            "Reading a PyTorch checkpoint needs PyTorch. Install it: `pip install keras-coda[torch]`, or convert the "
+            "state dict to .npz where it is installed."
+        ) from error
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    return {key: value.detach().to(torch.float32).numpy() for key, value in state.items()}
+
+
+def _group(state: dict[str, np.ndarray], path: Path) -> dict[int, dict[str, np.ndarray]]:
+    """Group tensors by layer as ``{place: {"0.weight", "1.weight", "1.bias"}}``."""
+    layers, others = {}, []
+    for key, value in state.items():
+        if match := _KEY.match(key):
+            layers.setdefault(int(match[1]), {})[f"{match[2]}.{match[3]}"] = value
+        elif not key.startswith(("image", "logits", "linear_map", "contributions")):
+            others.append(key)
+    if others or not layers:
+        raise ValueError(
+            "Keys must look like '<layer>.weight_mod.weighting_f.<0|1>.<weight|bias>', 'module.' before them or not. "
+            f"Received: {sorted(others)[:5] or 'no such key'} in '{path}'"
+        )
+    return layers
+
+
+def _convert(index: int, tensors: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Return a layer's ``projection (kh, kw, c, r)`` and ``kernel (kh, kw, c, f, r + 1)``."""
+    if set(tensors) != {"0.weight", "1.weight", "1.bias"}:
+        raise ValueError(
+            "A layer has exactly '0.weight' (B), '1.weight' (A) and '1.bias' (b). "
+            f"Received: layer {index} with {sorted(tensors)}"
+        )
+    B, A, b = tensors["0.weight"], tensors["1.weight"], tensors["1.bias"]
+    shapes = f"layer {index} with B {B.shape}, A {A.shape}, b {b.shape}"
+    patch = math.prod(B.shape[1:])
+    if B.ndim != 4 or A.shape != (*b.shape, B.shape[0], 1, 1) or b.shape[0] % patch:
+        raise ValueError(f"Shapes must be (r, c, kh, kw), (d·f, r, 1, 1) and (d·f,), d = c·kh·kw. Received: {shapes}")
+    r, c, kh, kw = B.shape
+    f = b.shape[0] // patch
+    # Row p·f + j of A is entry p of unit j's patch; p counts (c, kh, kw), c slowest.
+    A = A.reshape(c, kh, kw, f, r).transpose(1, 2, 0, 3, 4)
+    b = b.reshape(c, kh, kw, f, 1).transpose(1, 2, 0, 3, 4)
+    return B.transpose(2, 3, 1, 0), np.concatenate([A, b], axis=-1)

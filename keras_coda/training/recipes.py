@@ -1,0 +1,161 @@
+"""How a network is trained, as data: what there is to choose, this package's choice and the papers'."""
+
+import dataclasses
+
+import keras
+
+from keras_coda.data.load import AUGMENTATIONS
+from keras_coda.models import penalties
+from keras_coda.training.schedules import cosine_schedule, step_schedule
+from keras_coda.utils.checks import check_finite, check_int, require
+
+SCHEDULES = ("cosine", "step")
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """Everything that a training does beside its network and its images.
+
+    The optimizer is Adam. All fields are JSON-serializable: ``Recipe(**json.loads(text))`` reads what
+    ``json.dumps(dataclasses.asdict(recipe))`` wrote, and ``dataclasses.replace(recipe, epochs=5)`` changes a field.
+
+    Args:
+        recipe: name, for the record.
+        epochs: int, passes over the training images.
+        batch_size: int, images per step. Whoever loads the data makes the batches.
+        learning_rate: float > 0, the peak.
+        schedule: ``"cosine"``, see :func:`~keras_coda.training.schedules.cosine_schedule`, or ``"step"``, see
+            :func:`~keras_coda.training.schedules.step_schedule`.
+        warmup: float in [0, 1), the share of the steps (schedule "step": of the epochs) in which the rate rises.
+        warmup_rate: float > 0, where the rate begins to rise; None for the schedule's default. For "step" only.
+        decay: float >= 1, by what the rate is divided ...
+        decay_epochs: int, ... every so many epochs. Both for "step" only.
+        augmentation: ``"none"``, ``"flip_crop"``, ``"rand_augment"``, or None for what suits the data; see ``augment``
+            of :func:`keras_coda.data.load`, which does it.
+        resize_ratio: float >= 1, by how much images are larger before they are cropped; see the same.
+        ema: None, or the momentum in (0, 1) of an exponential moving average of the weights, which is what the
+            training then validates and ends with.
+        linear_map_regularization: float >= 0, the weight λ of ``mean |W_{0→L}|`` in the loss; see
+            :mod:`keras_coda.models.penalties.linear_map`.
+        map_consistency: float >= 0, the weight μ of the maps' failure to foretell what the removal of pixels does;
+            see :mod:`keras_coda.models.penalties.map_consistency`. Not together with the other.
+
+    Raises:
+        ValueError: if a field is out of range.
+    """
+
+    recipe: str = "default"
+    epochs: int = 20
+    batch_size: int = 64
+    learning_rate: float = 0.01
+    schedule: str = "cosine"
+    warmup: float = 0.1
+    warmup_rate: float | None = None
+    decay: float | None = None
+    decay_epochs: int | None = None
+    augmentation: str | None = None
+    resize_ratio: float = 1.0
+    ema: float | None = None
+    linear_map_regularization: float = 0.0
+    map_consistency: float = 0.0
+
+    def __post_init__(self):
+        check_int("batch_size", self.batch_size)
+        is_known = self.schedule in SCHEDULES
+        require(is_known, f"`schedule` must be one of {SCHEDULES}", schedule=self.schedule)
+        require(0 <= check_finite("warmup", self.warmup) < 1, "`warmup` must be in [0, 1)", warmup=self.warmup)
+        steps = {name: getattr(self, name) for name in ("warmup_rate", "decay", "decay_epochs")}
+        if self.schedule == "step":
+            is_complete = None not in (self.decay, self.decay_epochs)
+            rule = 'The schedule "step" needs `decay` and `decay_epochs`'
+            require(is_complete, rule, "For instance decay=2, decay_epochs=30", **steps)
+        else:
+            is_alone = set(steps.values()) == {None}
+            rule = '`warmup_rate`, `decay` and `decay_epochs` belong to the schedule "step"'
+            require(is_alone, rule, schedule=self.schedule, **steps)
+        is_known = self.augmentation in (*AUGMENTATIONS, None)
+        require(is_known, f"`augmentation` must be one of {AUGMENTATIONS} or None", augmentation=self.augmentation)
+        require(
+            check_finite("resize_ratio", self.resize_ratio) >= 1,
+            "`resize_ratio` must be at least 1",
+            resize_ratio=self.resize_ratio,
+        )
+        require(self.ema is None or 0 < check_finite("ema", self.ema) < 1, "`ema` must be in (0, 1)", ema=self.ema)
+        penalties.check_penalties(**self.penalties)
+        self.learning_rates(1)  # checks the others
+
+    @property
+    def penalties(self) -> dict[str, float]:
+        """The weights of what joins the loss, as ``CoDANet.compile`` takes them."""
+        return {name: getattr(self, name) for name in penalties.NAMES}
+
+    def learning_rates(self, steps_per_epoch: int) -> keras.optimizers.schedules.LearningRateSchedule:
+        """Return the learning rate of every step of a training with so many steps per epoch."""
+        steps = check_int("epochs", self.epochs) * steps_per_epoch
+        if self.schedule == "cosine":
+            return cosine_schedule(self.learning_rate, steps, int(self.warmup * steps))
+        return step_schedule(
+            self.learning_rate,
+            self.epochs,
+            steps_per_epoch,
+            decay=self.decay,
+            decay_epochs=self.decay_epochs,
+            warmup_epochs=round(self.warmup * self.epochs),
+            warmup_rate=self.warmup_rate,
+        )
+
+    def optimizer(self, steps_per_epoch: int) -> keras.optimizers.Adam:
+        """Return the optimizer for a training with so many steps per epoch."""
+        rates = self.learning_rates(steps_per_epoch)
+        if self.ema is None:
+            return keras.optimizers.Adam(rates)
+        return keras.optimizers.Adam(rates, use_ema=True, ema_momentum=self.ema)
+
+    def describe(self) -> str:
+        """Say in a few words how the weights are optimized."""
+        words = ["Adam"]
+        if self.warmup:
+            words.append("linear warm-up")
+        cosine = "cosine decay to 0"
+        words.append(cosine if self.schedule == "cosine" else f"rate / {self.decay:g} every {self.decay_epochs} epochs")
+        if self.ema is not None:
+            words.append(f"weights averaged with momentum {self.ema:g}")
+        if self.linear_map_regularization:
+            words.append(f"{self.linear_map_regularization:g} mean|W| in the loss")
+        if self.map_consistency:
+            words.append(
+                f"{self.map_consistency:g} times the inconsistency of maps in the loss, half of the images mixed"
+            )
+        return ", ".join(words)
+
+
+_STEPS = {"recipe": "paper", "schedule": "step"}
+_CIFAR = Recipe(
+    **_STEPS, epochs=200, batch_size=16, learning_rate=2.5e-4, warmup=0.0, decay=1.5, decay_epochs=30,
+    augmentation="flip_crop",
+)  # fmt: skip
+_IMAGENET = Recipe(
+    **_STEPS, epochs=60, batch_size=64, learning_rate=1e-3, warmup=15 / 60, warmup_rate=2.5e-4, decay=2.0,
+    decay_epochs=20, augmentation="rand_augment", resize_ratio=256 / 240,
+)  # fmt: skip
+NAMES = ("default", "paper")
+
+
+def recipe(name: str, image_size=(32, 32)) -> Recipe:
+    """Return a recipe by name.
+
+    Args:
+        name: ``"default"``, for a few epochs on a CPU, or ``"paper"``: the authors' for CIFAR-10 or, for networks that
+            take images of 128 pixels and more, for ImageNet-100.
+        image_size: ``(height, width)`` that the network takes; None entries stand for any.
+
+    Raises:
+        ValueError: for another name.
+
+    Reference:
+        The training details in the supplements of CVPR 2021 and TPAMI 2022.
+    """
+    require(name in NAMES, f"A recipe is one of {NAMES}", recipe=name)
+    if name == "default":
+        return Recipe()
+    return _IMAGENET if max(size or 0 for size in image_size) >= 128 else _CIFAR

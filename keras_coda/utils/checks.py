@@ -1,0 +1,251 @@
+"""Checks of arguments and of images, with errors that name the rule, what was received and the likely fix."""
+
+import math
+import operator
+import warnings
+
+import numpy as np
+
+from keras_coda.utils.errors import PixelRangeWarning
+
+
+def require(condition, rule: str, fix: str = "", **received) -> None:
+    """Raise the ``ValueError`` "rule. Received: name=value. fix." unless ``condition`` holds.
+
+    A ``fix`` that is a question keeps its question mark; it gets no period after it.
+    """
+    if not condition:
+        values = ", ".join(f"{name}={value!r}" for name, value in received.items())
+        end = "" if fix.endswith("?") else "."
+        raise ValueError(f"{rule}. Received: {values}{f'. {fix}{end}' if fix else ''}")
+
+
+def check_int(name: str, value, minimum: int = 1) -> int:
+    """Return ``value`` as an int, or raise the ``ValueError`` that names the argument."""
+    is_integer = not isinstance(value, bool) and hasattr(value, "__index__") and operator.index(value) >= minimum
+    rule = "be a positive integer" if minimum == 1 else f"be an integer, at least {minimum}"
+    require(is_integer, f"`{name}` must {rule}", **{name: value})
+    return operator.index(value)
+
+
+def check_pair(name: str, value) -> tuple[int, int]:
+    """Return ``value``, a positive int or two of them, as a pair, or raise ``ValueError``."""
+    if isinstance(value, (tuple, list)):
+        if len(value) != 2:
+            raise ValueError(f"`{name}` must be an integer or two. Received: {name}={value!r}")
+        return check_int(name, value[0]), check_int(name, value[1])
+    return (check_int(name, value),) * 2
+
+
+def check_finite(name: str, value) -> float:
+    """Return ``value`` as a float, or raise the ``ValueError`` that names the argument."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not math.isfinite(number):
+        raise ValueError(f"`{name}` must be a finite number. Received: {name}={value!r}")
+    return number
+
+
+def check_images(images, channels: int | None, size: tuple[int | None, int | None] = (None, None)) -> np.ndarray:
+    """Return a batch of images as float32, or raise.
+
+    Args:
+        images: array ``(batch, height, width, channels)`` of any real dtype, pixels in [0, 255].
+        channels: number of channels the network takes.
+        size: height and width it takes, None where any will do.
+
+    Returns:
+        NumPy array, float32, same shape.
+
+    Raises:
+        TypeError: if the dtype is not real.
+        ValueError: for a wrong rank, size or number of channels, an empty batch, and NaN or infinite pixels.
+
+    Warns:
+        UserWarning: if float pixels look scaled to [0, 1] or lie outside [0, 255].
+    """
+    array = to_numpy(images)
+    if not (array.dtype == bool or np.issubdtype(array.dtype, np.integer) or is_float(array.dtype)):
+        raise TypeError(f"Images must have a real dtype (integers or floats). Received: dtype={array.dtype}")
+    expected = f"(batch, {size[0] or 'height'}, {size[1] or 'width'}, {channels or 'channels'})"
+    if array.ndim != 4:
+        fix = ""
+        if array.ndim == 3:
+            fix = (
+                " For one image, add the batch axis: `images[None]`."
+                if array.shape[-1] == channels
+                else " For grayscale images, add the channel axis: `images[..., None]`."
+            )
+        raise ValueError(f"Images must have shape {expected}. Received: shape={array.shape}.{fix}")
+    if channels is not None and array.shape[-1] != channels:
+        fix = " Images are channels last." if array.shape[1] == channels else ""
+        raise ValueError(f"Images must have shape {expected}. Received: shape={array.shape}.{fix}")
+    if any(want not in (None, got) for want, got in zip(size, array.shape[1:3], strict=True)):
+        raise ValueError(
+            f"Images must have shape {expected}. Received: shape={array.shape}. Resize them, or build the network "
+            "with `input_shape=(None, None, channels)`."
+        )
+    if 0 in array.shape:
+        raise ValueError(f"Images must not be empty. Received: shape={array.shape}")
+    floats = is_float(array.dtype)
+    array = array.astype("float32")
+    if floats:
+        finite = np.isfinite(array).all(axis=(1, 2, 3))
+        if not finite.all():
+            raise ValueError(
+                "Pixels must be finite. Received: NaN or infinite values in images "
+                f"{np.flatnonzero(~finite)[:10].tolist()}"
+            )
+        warn_of_pixel_range(array)
+    return array
+
+
+def check_classes(classes, top_k, batch: int, num_classes: int) -> tuple[np.ndarray | None, int | None]:
+    """Return ``(classes, None)`` with classes int32 ``(batch, K)``, or ``(None, top_k)``; raise if they are wrong."""
+    if classes is not None and top_k is not None:
+        raise ValueError(f"Give `classes` or `top_k`, not both. Received: classes={classes!r}, top_k={top_k!r}")
+    if classes is None:
+        top_k = check_int("top_k", 1 if top_k is None else top_k)
+        if top_k > num_classes:
+            raise ValueError(f"`top_k` must not exceed the {num_classes} classes. Received: top_k={top_k}")
+        return None, top_k
+    array = to_numpy(classes)
+    if not np.issubdtype(array.dtype, np.integer):
+        raise TypeError(f"`classes` must be integers. Received: classes={classes!r} of dtype {array.dtype}")
+    if array.ndim == 0:
+        array = np.full(batch, array)
+    if array.ndim == 1:
+        array = array[:, None]
+    if array.ndim != 2 or len(array) != batch or not array.size:
+        raise ValueError(
+            f"`classes` must be an int, or of shape (batch,) or (batch, K). Received: shape {np.shape(classes)} for "
+            f"{batch} images. For the same K classes on every image: `np.tile([3, 5], (batch, 1))`."
+        )
+    if array.min() < 0 or array.max() >= num_classes:
+        wrong = np.unique(array[(array < 0) | (array >= num_classes)])
+        raise ValueError(f"`classes` must be in [0, {num_classes - 1}]. Received: classes={wrong.tolist()}")
+    return array.astype("int32"), None
+
+
+def check_fit_data(x, y, num_classes: int) -> None:
+    """Warn of a wrong pixel range and raise for labels out of range, as far as a look at the data is cheap.
+
+    Args:
+        x: what ``fit`` takes. Arrays are looked at, and the first batch of a ``tf.data.Dataset`` of floats.
+        y: labels, or None.
+        num_classes: int.
+    """
+    spec = getattr(x, "element_spec", None)
+    if isinstance(spec, tuple) and getattr(getattr(spec[0], "dtype", None), "is_floating", False):
+        x, y = next(iter(x.take(1).as_numpy_iterator()), (None, None))[:2]
+    if hasattr(x, "dtype") and hasattr(x, "shape"):
+        sample = to_numpy(x[:256])
+        if is_float(sample.dtype) and sample.size and np.isfinite(sample).all():
+            warn_of_pixel_range(sample)
+    if hasattr(y, "dtype") and hasattr(y, "shape"):
+        labels = to_numpy(y)
+        is_sparse = np.issubdtype(labels.dtype, np.integer) and (labels.ndim == 1 or labels.shape[-1] == 1)
+        if is_sparse and labels.size and not (labels.min() >= 0 and labels.max() < num_classes):
+            raise ValueError(
+                f"Labels must be in [0, {num_classes - 1}]. Received: labels from {labels.min()} to {labels.max()}. "
+                "Does `num_classes` fit the data?"
+            )
+
+
+def warn_of_pixel_range(array: np.ndarray) -> None:
+    """Warn where float pixels do not look like values in [0, 255]."""
+    low, high = float(array.min()), float(array.max())
+    if low >= 0.0 and 0.0 < high <= 1.0:
+        warnings.warn(
+            "Pixels are expected in [0, 255], and these float images never exceed 1.0: they will look black to the "
+            f"network. Received: pixels from {low:g} to {high:g}. Multiply them by 255 if they were scaled to [0, 1].",
+            PixelRangeWarning,
+            stacklevel=4,
+        )
+    elif low < 0.0 or high > 255.0:
+        warnings.warn(
+            f"Pixels are expected in [0, 255]. Received: pixels from {low:g} to {high:g}. Undo the normalization that "
+            "was applied to them; the network does its own.",
+            PixelRangeWarning,
+            stacklevel=4,
+        )
+
+
+def is_float(dtype) -> bool:
+    """Tell whether a NumPy dtype is a real float, bfloat16 (which NumPy itself does not know) among them."""
+    return np.issubdtype(dtype, np.floating) or dtype.name == "bfloat16"
+
+
+def to_numpy(values) -> np.ndarray:
+    """Return any tensor or array-like as a NumPy array."""
+    if isinstance(values, np.ndarray):
+        return values
+    if hasattr(values, "dtype") and not isinstance(values, np.generic):
+        import keras
+
+        return keras.ops.convert_to_numpy(values)
+    return np.asarray(values)
+
+
+def check_image_shape(input_shape) -> tuple[int | None, int | None, int]:
+    """Return ``(height, width, channels)``, or raise ``ValueError``."""
+    shape = tuple(input_shape) if isinstance(input_shape, (tuple, list)) else (input_shape,)
+    if len(shape) != 3 or shape[-1] is None:
+        raise ValueError(
+            "`input_shape` must be (height, width, channels), with height and width None for any size. "
+            f"Received: input_shape={input_shape!r}"
+        )
+    return tuple(size if size is None else check_int("input_shape", size) for size in shape)
+
+
+def check_per_layer(name: str, value, length: int, check) -> tuple:
+    """Return one checked entry per layer from a single value or from one for each layer."""
+    if not isinstance(value, (tuple, list)):
+        value = (value,) * length
+    if len(value) != length:
+        raise ValueError(
+            f"`{name}` must be one value, or one for each of the {length} entries of `filters`. "
+            f"Received: {name}={value!r}"
+        )
+    return tuple(check(name, entry) for entry in value)
+
+
+def check_layers(num_classes: int, filters, ranks, kernel_sizes, strides) -> tuple[tuple, tuple, tuple, tuple]:
+    """Return filters, ranks, kernel sizes and strides, one checked entry per layer each, or raise ``ValueError``.
+
+    ``filters`` has one entry per layer, the last of them ``num_classes``; each of the others may be a single value.
+    """
+    if not isinstance(filters, (tuple, list)) or not filters:
+        raise ValueError(f"`filters` must be a list of integers, one per layer. Received: filters={filters!r}")
+    filters = check_per_layer("filters", filters, len(filters), check_int)
+    if filters[-1] != num_classes:
+        raise ValueError(
+            "The last entry of `filters` must equal `num_classes`. "
+            f"Received: filters={filters}, num_classes={num_classes}"
+        )
+    ranks = check_per_layer("ranks", ranks, len(filters), check_int)
+    kernel_sizes = check_per_layer("kernel_sizes", kernel_sizes, len(filters), check_pair)
+    return filters, ranks, kernel_sizes, check_per_layer("strides", strides, len(filters), check_pair)
+
+
+def check_class_names(class_names, num_classes: int) -> tuple[str, ...] | None:
+    """Return one string for each class, or None for None; raise ``ValueError`` for another number of names."""
+    if class_names is None:
+        return None
+    class_names = tuple(str(name) for name in class_names)
+    if len(class_names) != num_classes:
+        raise ValueError(
+            f"`class_names` must have one name per class. Received: {len(class_names)} names, num_classes={num_classes}"
+        )
+    return class_names
+
+
+def num_classes_of(model) -> int:
+    """Return the number of logits of a model; raise ``ValueError`` if its output is not ``(batch, classes)``."""
+    shape = tuple(getattr(model, "output_shape", None) or ())
+    rule = "The model must be a built functional or sequential one that gives logits (batch, classes)"
+    is_logits = len(shape) == 2 and isinstance(shape[1], int)
+    require(is_logits, rule, model=getattr(model, "name", model), output_shape=shape)
+    return shape[1]

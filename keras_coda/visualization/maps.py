@@ -1,0 +1,290 @@
+"""Arrays to pictures: contribution maps and linear maps as figures, and pictures to files.
+
+Nothing here knows a model. The figures stand alone: never registered with `matplotlib.pyplot`, they need no closing,
+and they show themselves as the last expression of a notebook cell.
+"""
+
+import functools
+import warnings
+
+import numpy as np
+
+from keras_coda.visualization.figure import DPI, _png
+
+COLORS = "RdBu_r"  # blue: against the class; near white: nothing; red: for the class
+TINT = "#c9dcef"  # behind gray renderings, whose white would not be seen on white
+PANEL_SIDES = (1.25, 1.9)  # longer side of a panel: the least, the most
+ROW_WIDTH = 11.0  # the width that the panels of a row fill before they shrink
+MARGIN, COLUMN_GAP, ROW_GAP = 0.14, 0.17, 0.22
+BAR_WIDTH, BAR_LABELS = 0.09, 0.72
+# Of the lines of a caption: depth of the baseline below the row's upper edge, type size and style.
+CAPTION = ((9, 9, "bold", "0.1"), (19, 7, "normal", "0.2"), (28, 6, "normal", "0.5"))
+
+
+def to_rgba(linear_map, *, percentile=99.5, smooth=0):
+    """Renders linear maps in color: opacity is strength, color is what the weights ask for.
+
+    The map holds, for every pixel, the weights `w` of the model on the encoded pixel `[x, 1-x]`,
+    of `c` channels each. With `w⁺ = max(w, 0)` and `q` the percentile of `‖w‖` within the map,
+
+        color_i = w⁺_i / (w⁺_i + w⁺_{i+c})        0.5, neutral, where both are zero
+        alpha   = min(1, ‖w‖ / q)
+
+    This color inverts the encoding: weights aligned with the image, `w ∝ [x, 1-x]`, render as the
+    very colors `x` of the image. For that reason colors are not stretched any further.
+
+    Args:
+        linear_map: Array of shape `(..., H, W, 2c)`, `c` being 1 or 3, of real dtype.
+        percentile: Float in [0, 100]. The strength at this percentile, and any above it, is
+            opaque. Where it is zero (a sparse map) the greatest strength takes its place.
+        smooth: Int, 0 or odd. Side, in pixels, of the square window over which the strengths are
+            averaged before they are compared; 0 leaves them as they are.
+
+    Returns:
+        Array of shape `(..., H, W, 4)`, float32 in [0, 1]: red, green, blue and alpha (not
+        premultiplied). A map of zeros is transparent; the scale of a map does not matter.
+
+    Raises:
+        ValueError: If the shape, a value, `percentile` or `smooth` is not as described.
+
+    Example:
+        >>> image = np.full((8, 8, 3), 0.25)
+        >>> to_rgba(np.concatenate([image, 1 - image], axis=-1))[0, 0].tolist()
+        [0.25, 0.25, 0.25, 1.0]
+    """
+    linear_map = _real("linear_map", linear_map)
+    if linear_map.ndim < 3 or linear_map.shape[-1] not in (2, 6) or not linear_map.size:
+        raise ValueError(
+            "`linear_map` must have shape (..., H, W, 2c) with c = 1 or 3 image channels. "
+            f"Received: linear_map.shape={linear_map.shape}. Pass the linear map on the encoded "
+            "image, not the contributions and not the linear map on an inner layer."
+        )
+    if smooth < 0 or (smooth and smooth % 2 != 1):
+        raise ValueError(f"`smooth` must be 0 or a positive odd integer. Received: {smooth=}")
+    # At scale 1 no square below can overflow or underflow.
+    scale = np.abs(linear_map).max(axis=(-3, -2, -1), keepdims=True)
+    weights = (linear_map / np.where(scale > 0, scale, 1)).astype(np.float32)
+
+    wanted, unwanted = np.split(np.maximum(weights, 0), 2, axis=-1)  # (..., H, W, c) each
+    total = wanted + unwanted
+    color = np.divide(wanted, total, out=np.full_like(total, 0.5), where=total > 0)
+
+    strength = np.linalg.norm(weights, axis=-1)  # (..., H, W)
+    if smooth:
+        rows, columns = (_averaging(size, smooth) for size in strength.shape[-2:])
+        strength = rows @ strength @ columns.T
+    alpha = np.minimum(strength / color_limit(strength, percentile)[..., None, None], 1)
+
+    rgb = np.broadcast_to(color, (*alpha.shape, 3))
+    return np.concatenate([rgb, alpha[..., None]], axis=-1, dtype=np.float32)
+
+
+def plot_contributions(
+    images,
+    contributions,
+    classes,
+    logits,
+    residuals,
+    *,
+    probabilities=None,
+    class_names=None,
+    labels=None,
+    percentile=99.5,
+    colorbar=True,
+    max_images=16,
+):
+    """Draws images beside what their pixels contributed to the logits of classes.
+
+    A row is an image, followed by one map per explained class. Red pixels speak for the class, blue
+    ones against it; colors are symmetric about zero, and the maps of one row share one scale. Above
+    each map stand the class, its logit and probability, and the residual of completeness,
+    `|sum of the map + bias - logit|`: how far the map is from being the whole truth.
+
+    Args:
+        images: Array of shape `(B, H, W, C)`, of real dtype, pixel values in [0, 255] (clipped).
+            One channel is drawn in gray, three as RGB, any other number as their mean.
+        contributions: Array of shape `(B, K, h, w)`, in units of the logit. A map smaller than
+            the image (of an inner layer) is drawn over the same extent.
+        classes: Int array of shape `(B, K)`: the explained classes.
+        logits: Array of shape `(B, K)`: the logits of these classes.
+        residuals: Array of shape `(B, K)`, in units of the logit.
+        probabilities: Array of shape `(B, K)` in [0, 1], or `None` to leave them out.
+        class_names: Sequence of str, indexed by class, or `None` to show the index. A name too
+            long for its panel is cut short.
+        labels: Int array of shape `(B,)`, the true classes, or `None`.
+        percentile: Float in [0, 100]. The colors of a row end at this percentile of
+            `|contribution|` over its maps; larger contributions take the last color.
+        colorbar: Bool. Whether a scale closes every row.
+        max_images: Int. Of a larger batch the first ones are drawn, with a warning.
+
+    Returns:
+        A `matplotlib.figure.Figure`. Save it with `save_picture`.
+
+    Raises:
+        ValueError: If a shape or a value is not as described.
+    """
+    contributions = _real("contributions", contributions, (None,) * 4, "(B, K, h, w)")
+    shape = contributions.shape[:2]
+    logits = _real("logits", logits, shape, "(B, K)")
+    residuals = _real("residuals", residuals, shape, "(B, K)")
+    if probabilities is not None:
+        probabilities = _real("probabilities", probabilities, shape, "(B, K)")
+    notes = np.empty((*shape, 2), object)
+    for at in np.ndindex(shape):
+        logit = f"logit {logits[at]:.2f}".replace("-", "−")
+        probability = "" if probabilities is None else f" · {probabilities[at]:.1%}"
+        notes[at] = logit + probability, f"residual {residuals[at]:.1e}"
+    limits = color_limit(np.abs(contributions).reshape(shape[0], 1, -1), percentile)
+    styles = [{"cmap": COLORS, "vmin": -limit, "vmax": limit} for limit in limits]
+    return _draw(images, contributions, classes, notes, styles, class_names, labels, max_images, colorbar)
+
+
+def plot_linear_map(
+    images, linear_map, classes, *, class_names=None, labels=None, percentile=99.5, smooth=0, max_images=16
+):
+    """Draws images beside the colored rendering of the linear maps of classes, on white; gray ones on blue.
+
+    Args:
+        images: As for `plot_contributions`.
+        linear_map: Array of shape `(B, K, H, W, 2c)`, rendered by `to_rgba`.
+        classes: Int array of shape `(B, K)`: the classes whose maps these are.
+        class_names: As for `plot_contributions`.
+        labels: As for `plot_contributions`.
+        percentile: As for `to_rgba`.
+        smooth: As for `to_rgba`.
+        max_images: As for `plot_contributions`.
+
+    Returns:
+        A `matplotlib.figure.Figure`, as `plot_contributions` does, with the same errors.
+    """
+    linear_map = _real("linear_map", linear_map, (None,) * 5, "(B, K, H, W, 2c)")
+    maps = to_rgba(linear_map, percentile=percentile, smooth=smooth)  # (B, K, H, W, 4)
+    notes, styles = np.empty((*maps.shape[:2], 0), object), [{}] * len(maps)
+    back = TINT if linear_map.shape[-1] == 2 else "white"
+    return _draw(images, maps, classes, notes, styles, class_names, labels, max_images, background=back)
+
+
+def color_limit(values, percentile):
+    """Returns where a scale over `values (..., H, W)`, none negative, ends: `(...)`, never 0."""
+    if not 0 <= percentile <= 100:
+        raise ValueError(f"`percentile` must lie in [0, 100]. Received: {percentile=}")
+    limit, greatest = np.percentile(values, [percentile, 100], axis=(-2, -1))
+    return np.where(limit > 0, limit, np.where(greatest > 0, greatest, 1))
+
+
+def _averaging(size, side):
+    """Returns the `(size, size)` matrix of means over the part of a window that is in the map."""
+    position = np.arange(size)
+    near = np.abs(position[:, None] - position) <= side // 2
+    return near / near.sum(axis=1, keepdims=True)
+
+
+def _real(name, value, shape=None, meaning=None, kinds="biuf"):
+    """Returns a finite array of `shape`, whose `None` stand for any size but 0."""
+    array = np.asarray(value)
+    array = array.astype(np.float32) if array.dtype.name == "bfloat16" else array
+    if array.dtype.kind not in kinds:
+        numbers = "integers" if kinds == "iu" else "real numbers"
+        raise ValueError(f"`{name}` must hold {numbers}. Received: {name}.dtype={array.dtype}")
+    if shape is not None:
+        sizes = tuple(want or size for want, size in zip(shape, array.shape, strict=False))
+        if array.ndim != len(shape) or array.shape != sizes or not array.size:
+            raise ValueError(
+                f"`{name}` must have shape {meaning}, here {str(shape).replace('None', 'any')}. "
+                f"Received: {name}.shape={array.shape}. A single image needs a batch axis."
+            )
+    if not np.isfinite(array).all():
+        raise ValueError(
+            f"`{name}` must be finite. Received: {name} with {np.sum(~np.isfinite(array))} NaN or "
+            f"infinite values of {array.size}. Look for them in the input and in the weights."
+        )
+    return array
+
+
+def _name(index, class_names):
+    if class_names is None:
+        return f"class {index}"
+    if not 0 <= index < len(class_names):
+        received = f"class_names of length {len(class_names)}, and class {index}"
+        raise ValueError(f"`class_names` must name every class drawn. Received: {received}.")
+    return str(class_names[index])
+
+
+def _draw(images, maps, classes, notes, styles, class_names, labels, max_images, colorbar=False, background="white"):
+    """Draws, in a row per image, the image and its maps `(B, K, h, w, ...)`.
+
+    `notes (B, K, lines)` are the captions below the class; `styles`, one per image, go to `imshow`.
+    """
+    from matplotlib.figure import Figure
+
+    batch, targets = maps.shape[:2]
+    images = _real("images", images, (batch, None, None, None), "(B, H, W, C)")
+    classes = _real("classes", classes, (batch, targets), "(B, K)", kinds="iu")
+    titles = [[f"image {row}" if batch > 1 else "image"] for row in range(batch)]
+    if labels is not None:
+        labels = _real("labels", labels, (batch,), "(B,)", kinds="iu")
+        titles = [[_name(label, class_names), "true class"] for label in labels]
+    if max_images < 1:
+        raise ValueError(f"`max_images` must be positive. Received: {max_images=}")
+    if batch > max_images:
+        warnings.warn(f"Only the first {max_images} of {batch} are drawn. Raise `max_images`.", stacklevel=3)
+
+    rows, columns, (height, width) = min(batch, max_images), 1 + targets, images.shape[1:3]
+    side = np.clip(ROW_WIDTH / columns - COLUMN_GAP, *PANEL_SIDES)
+    panel = side * np.array([width, height]) / max(width, height)
+    header = CAPTION[max(len(titles[0]), 1 + notes.shape[-1]) - 1][0] / 72 + 0.06
+    # Captions need room above the panels of tall, narrow images, too.
+    pitch = np.array([max(panel[0], PANEL_SIDES[0]) + COLUMN_GAP, header + panel[1] + ROW_GAP])
+    size = 2 * MARGIN + pitch * (columns, rows) - (COLUMN_GAP, ROW_GAP)
+    if colorbar:
+        size[0] += COLUMN_GAP + BAR_WIDTH + BAR_LABELS
+    figure = Figure(figsize=size, dpi=DPI, facecolor="white")
+    # A notebook asks the object that it displays for this, unless it has activated pyplot: then it
+    # has a printer of its own for all figures.
+    figure._repr_png_ = functools.partial(_png, figure)
+
+    def axes_at(row, column, extent):
+        left, top = MARGIN + pitch * (column, row) + (0, header)
+        box = np.array([left, size[1] - top - extent[1], *extent])
+        return figure.add_axes(tuple(box / np.tile(size, 2)))
+
+    def show(row, column, pixels, caption, **style):
+        axes = axes_at(row, column, panel)
+        extent = (-0.5, width - 0.5, height - 0.5, -0.5)
+        axes.set(xticks=[], yticks=[], facecolor=background)
+        axes.spines[:].set(linewidth=0.5, edgecolor="0.75")
+        _write(axes, caption, 72 * header, 72 * pitch[0])
+        return axes.imshow(pixels, origin="upper", aspect="auto", extent=extent, **style)
+
+    for row in range(rows):
+        pixels = np.clip(images[row] / 255, 0, 1)
+        pixels = pixels if pixels.shape[-1] == 3 else pixels.mean(axis=-1)
+        show(row, 0, pixels, titles[row], cmap="gray", vmin=0, vmax=1)
+        for column, index in enumerate(classes[row]):
+            caption, pixels = [_name(index, class_names), *notes[row, column]], maps[row, column]
+            picture = show(row, 1 + column, pixels, caption, interpolation="nearest", **styles[row])
+        if colorbar:
+            _scale(picture, axes_at(row, columns, (BAR_WIDTH, panel[1])))
+    return figure
+
+
+def _write(axes, caption, height, width):
+    """Writes the lines of a caption above a panel; lengths in points."""
+    for text, (depth, size, weight, gray) in zip(caption, CAPTION, strict=False):
+        room = int(width / (0.7 * size))  # letters
+        text = text if len(text) <= room else text[: room - 1].rstrip(" ,") + "…"
+        font = {"size": size, "weight": weight, "color": gray, "parse_math": False}
+        at = {"xy": (0, 1), "xytext": (0, height - depth), "textcoords": "offset points"}
+        axes.annotate(text, xycoords="axes fraction", **at, **font)
+
+
+def _scale(picture, axes):
+    """Draws the color scale of `picture` into `axes`."""
+    limit, font = picture.norm.vmax, {"size": 6.5, "color": "0.25"}
+    bar = axes.figure.colorbar(picture, cax=axes, extend="both")
+    bar.set_ticks([-limit, 0, limit], labels=[f"−{limit:.2g}", "0", f"+{limit:.2g}"], **font)
+    bar.outline.set(linewidth=0.5, edgecolor="0.75")
+    axes.tick_params(length=2, width=0.5, color="0.5", pad=1.5)
+    for y, text in ((0.25, "against"), (0.75, "for")):
+        axes.text(2.2, y, text, transform=axes.transAxes, va="center", style="italic", **font)
+    axes.text(0, 1.07, "contribution\nto the logit", transform=axes.transAxes, **font)

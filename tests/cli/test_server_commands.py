@@ -1,0 +1,117 @@
+"""Claims about the command line and servers: other formats, checks of an export, explanations from afar."""
+
+import numpy as np
+import pytest
+
+from keras_coda import CoDANet, Explanation, serving
+from tests.cli.test_main import run, write_image
+from tests.helpers.serving_doubles import GrpcDouble, RestDouble
+from tests.helpers.serving_models import LoadedVersion, Models
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    """A network for 8x8 color images of two classes, not trained, its folder, and its SavedModel."""
+    folder = tmp_path_factory.mktemp("model")
+    network = CoDANet(2, input_shape=(8, 8, 3), filters=(4, 2), ranks=2, class_names=("bright", "dark"))
+    network.save_to_preset(folder / "model")
+    network.export(folder / "1", warmup=False)
+    return network, folder
+
+
+@pytest.fixture
+def addresses(model):
+    models = Models("photos", {3: LoadedVersion(model[1] / "1")}, {"stable": 3})
+    with RestDouble(models) as rest, GrpcDouble(models) as rpc:
+        yield {"rest": f"http://{rest.address}/v1/models/photos", "grpc": f"grpc://{rpc.address}/photos"}
+
+
+@pytest.mark.parametrize("suffix", ["", "/versions/3", "/labels/stable"])
+@pytest.mark.parametrize("protocol", ["rest", "grpc"])
+def test_a_server_explains_files_as_the_network_does(protocol, suffix, model, addresses, tmp_path, capsys):
+    images = [write_image(tmp_path / f"{index}.png", seed=index, size=(8, 8)) for index in range(3)]
+    here, there = tmp_path / "here", tmp_path / "there"
+    assert run("explain", "--model", model[1] / "model", *images, "--out", here) == 0
+    expected = capsys.readouterr().out.splitlines()
+    assert run("explain", "--server", addresses[protocol] + suffix, *images, "--out", there) == 0
+    shown = capsys.readouterr().out.splitlines()
+    rows = [[line.split()[:3] for line in lines if ".png" in line] for lines in (shown, expected)]
+    assert rows[0] == rows[1]
+    for index in range(3):
+        served, local = (Explanation.load(folder / f"{index}.npz") for folder in (there, here))
+        np.testing.assert_allclose(served.contributions, local.contributions, atol=1e-5)
+        assert (there / f"{index}.png").stat().st_size > 1000
+
+
+def test_a_server_explains_classes_by_index(addresses, tmp_path):
+    image = write_image(tmp_path / "0.png")
+    arguments = ["explain", "--server", addresses["rest"], image, "--out", tmp_path / "out", "--classes", "1"]
+    assert run(*arguments) == 0
+    assert Explanation.load(tmp_path / "out" / "0.npz").classes.tolist() == [[1]]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [(["--top-k", "2"], "decided at export"), (["--wrt", "dau_1"], "decided at export"),
+     (["--classes", "2"], "`classes` must be in [0, 2)"), (["--classes", "bright"], "Names: none")],
+)  # fmt: skip
+def test_what_a_server_cannot_do_is_refused(options, message, addresses, tmp_path, capsys):
+    image = write_image(tmp_path / "0.png")
+    out = tmp_path / "out"
+    assert run("explain", "--server", addresses["rest"], image, "--out", out, *options) == 1
+    assert message in capsys.readouterr().err
+    assert not out.exists()
+
+
+def test_no_server_and_no_such_model_are_said(addresses, tmp_path, capsys):
+    image, out = write_image(tmp_path / "0.png"), tmp_path / "out"
+    nobody = "grpc://127.0.0.1:1/photos"
+    for address, message in ((nobody, "UNAVAILABLE"), (addresses["rest"] + "/versions/9", "9")):
+        assert run("explain", "--server", address, image, "--out", out) == 1
+        assert message in capsys.readouterr().err
+        assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["127.0.0.1:8501", "http://127.0.0.1:8501", "grpc://127.0.0.1:8500", "ftp://host/v1/models/m", "grpc:///m",
+     "http://host/v1/models/m/versions", "grpc://host:1/m/labels/a/b", "grpc://host:1/m/version/2"],
+)  # fmt: skip
+def test_addresses_are_checked(address):
+    with pytest.raises(ValueError, match=r"A server's address must be http://HOST:PORT/v1/models/NAME or grpc://"):
+        serving.connect(address)
+
+
+def test_an_address_says_server_version_and_label():
+    with serving.connect("https://host:8501/behind/proxy/v1/models/m/versions/12", timeout=3) as client:
+        assert (type(client).__name__, client.model, client.version) == ("RestClient", "m", 12)
+    with serving.connect("grpc://host:8500/m/labels/stable") as client:
+        assert (type(client).__name__, client.model, client.label) == ("GrpcClient", "m", "stable")
+    with pytest.raises(ValueError, match="A version is a number"):
+        serving.connect("grpc://host:8500/m/versions/latest")
+
+
+# === export ===
+
+
+def test_verify_prints_what_was_checked(model, tmp_path, capsys):
+    arguments = ["export", "--model", model[1] / "model", "--out", tmp_path / "m" / "1", "--top-k", "2", "--verify"]
+    assert run(*arguments) == 0
+    shown = capsys.readouterr().out
+    for step in ("agrees with Keras", "residual", "contributions_for_classes_bytes"):
+        assert step in shown
+
+
+@pytest.mark.parametrize("format", ["onnx", "litert"])
+def test_other_formats_are_a_file(format, model, tmp_path, capsys):
+    pytest.importorskip("tf2onnx" if format == "onnx" else "ai_edge_litert")
+    file = tmp_path / "deep" / "coda.bin"
+    arguments = ["export", "--model", model[1] / "model", "--out", file, "--format", format]
+    assert run(*arguments, "--verify") == 1
+    assert "Only a SavedModel has warm-up requests" in capsys.readouterr().err
+    assert not file.parent.exists()
+    assert run(*arguments, "--top-k", "2") == 0
+    assert "MB" in capsys.readouterr().out
+    assert file.stat().st_size > 1000
+    assert run(*arguments) == 1
+    assert "must not exist yet" in capsys.readouterr().err

@@ -1,0 +1,165 @@
+import pathlib
+import re
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from keras_coda import data
+from keras_coda.data import folders
+from tests.data.test_data import arrays
+
+
+def picture(seed, size=(24, 20)):
+    """A smooth random color image, (height, width)."""
+    pixels = np.random.default_rng(seed).integers(0, 256, (4, 4, 3)).astype("uint8")
+    return Image.fromarray(pixels).resize(size[::-1])
+
+
+def fill(folder, classes=("cat", "dog"), count=5, suffix="png", **kwargs):
+    for index, name in enumerate(classes):
+        (folder / name).mkdir(parents=True)
+        for i in range(count):
+            picture(100 * index + i, **kwargs).save(folder / name / f"{i}.{suffix}")
+    return folder
+
+
+def test_folder_of_class_folders_is_split(tmp_path):
+    loaded = data.load(fill(tmp_path / "pets", suffix="jpg"), batch_size=3, validation_split=0.3)
+    assert (loaded.name, loaded.class_names) == ("pets", ("cat", "dog"))
+    assert (loaded.num_train, loaded.num_validation) == (7, 3)
+    images, labels = arrays(loaded.train)
+    assert loaded.image_shape == (24, 20, 3) == images.shape[1:]  # the size of the first image
+    assert (images.dtype, labels.dtype) == ("float32", "int32")
+    assert 0 <= images.min() < images.max() <= 255
+    counts = np.bincount(labels) + np.bincount(arrays(loaded.validation)[1], minlength=2)
+    assert counts.tolist() == [5, 5]
+
+
+def test_a_path_called_digits_is_a_folder(tmp_path, monkeypatch):
+    fill(tmp_path / "digits")
+    monkeypatch.chdir(tmp_path)
+    assert data.load(pathlib.Path("digits")).num_classes == 2
+
+
+def test_folder_images_keep_their_pixels_and_labels(tmp_path):
+    fill(tmp_path)
+    loaded = data.load(tmp_path, augment=False)
+    for image, label in zip(*arrays(loaded.train), strict=True):
+        files = sorted((tmp_path / loaded.class_names[label]).iterdir())
+        assert any((image == np.asarray(Image.open(file))).all() for file in files)
+
+
+def test_folder_images_change_size_without_distortion(tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        wide = np.zeros((20, 60, 3), "uint8")
+        wide[:, 20:40] = 200  # the central square
+        for i in range(3):
+            Image.fromarray(wide).save(tmp_path / name / f"{i}.png")
+    loaded = data.load(tmp_path, image_size=10, validation_split=0.4)
+    images, _ = arrays(loaded.validation)
+    np.testing.assert_allclose(images, np.full((2, 10, 10, 3), 200.0), atol=1e-3)
+
+
+@pytest.mark.parametrize("name", ["validation", "val", "test"])
+def test_folder_with_train_and_validation_folders_comes_split(tmp_path, name):
+    fill(tmp_path / "train", count=4)
+    fill(tmp_path / name, count=2)
+    loaded = data.load(str(tmp_path), augment=False)
+    assert (loaded.num_train, loaded.num_validation) == (8, 4)
+    assert loaded.class_names == ("cat", "dog")
+    assert sorted(arrays(loaded.train)[1]) == [0] * 4 + [1] * 4
+
+
+def test_folder_prefers_validation_to_test(tmp_path):
+    for name, count in (("train", 4), ("val", 3), ("test", 2)):
+        fill(tmp_path / name, count=count)
+    assert data.load(tmp_path).num_validation == 6
+
+
+def test_folders_called_train_and_test_may_be_classes(tmp_path):
+    assert data.load(fill(tmp_path, classes=("test", "train"))).class_names == ("test", "train")
+
+
+def test_damaged_images_are_named_before_training(tmp_path):
+    fill(tmp_path, suffix="jpg")
+    for name, change in (
+        ("truncated.jpg", lambda content: content[:-20]),
+        ("text.jpg", lambda content: b"not an image"),
+        ("empty.jpg", lambda content: b""),
+    ):
+        (tmp_path / "dog" / name).write_bytes(change((tmp_path / "cat" / "0.jpg").read_bytes()))
+    picture(0).save(tmp_path / "cat" / "end.png")
+    content = (tmp_path / "cat" / "end.png").read_bytes()
+    (tmp_path / "cat" / "end.png").write_bytes(content[:-2])  # Pillow would read it, TensorFlow does not
+    with pytest.raises(ValueError, match="damaged=4") as error:
+        data.load(tmp_path)
+    for name in ("truncated.jpg", "text.jpg", "empty.jpg", "end.png"):
+        assert name in str(error.value)
+    assert "0.jpg" not in str(error.value)
+    assert data.load(tmp_path, verify=False).num_train == 12
+
+
+def test_files_that_are_no_images_by_name_are_ignored(tmp_path):
+    fill(tmp_path)
+    (tmp_path / "cat" / "notes.txt").write_text("hello")
+    (tmp_path / ".cache").mkdir()
+    loaded = data.load(tmp_path)
+    assert loaded.num_train + loaded.num_validation == 10
+    assert loaded.num_classes == 2
+
+
+def test_folder_without_images_or_with_one_class_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"at least two class folders.*Received.*{}"):
+        data.load(tmp_path)
+    fill(tmp_path, classes=("cat",))
+    with pytest.raises(ValueError, match=r"at least two class folders.*\{'cat': 5\}.*folder/class_name/image.jpg"):
+        data.load(tmp_path)
+    (tmp_path / "dog").mkdir()
+    with pytest.raises(ValueError, match=r"\{'cat': 5, 'dog': 0\}"):
+        data.load(tmp_path)
+
+
+def test_parts_with_different_classes_are_refused(tmp_path):
+    fill(tmp_path / "train")
+    fill(tmp_path / "test", classes=("cat", "bird"))
+    with pytest.raises(ValueError, match="same class folders"):
+        data.load(tmp_path)
+
+
+def test_training_classes_beside_unlabelled_test_images_are_refused(tmp_path):
+    fill(tmp_path / "train")
+    (tmp_path / "test").mkdir()
+    picture(0).save(tmp_path / "test" / "0.png")
+    with pytest.raises(ValueError, match="same class folders"):
+        data.load(tmp_path)
+
+
+def test_split_that_leaves_no_validation_images_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="images left for training and for validation"):
+        data.load(fill(tmp_path, count=1))
+
+
+def test_progress_is_shown_on_stderr_when_checking_takes_long(tmp_path, monkeypatch, capsys):
+    clock = iter(range(100))
+    monkeypatch.setattr(folders.time, "monotonic", lambda: next(clock))
+    data.load(fill(tmp_path))
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "Checked 10 of 10 images\n" in captured.err
+
+
+def test_folder_that_does_not_exist_is_named(tmp_path):
+    with pytest.raises(ValueError, match=f"existing folder.*Received: source='{re.escape(str(tmp_path))}/flowers'"):
+        data.load(tmp_path / "flowers")
+
+
+def test_validation_folder_comes_with_classes_mixed_and_in_a_fixed_order(tmp_path):
+    for name in ("train", "validation"):
+        fill(tmp_path / name, count=20)
+    validation = data.load(tmp_path, augment=False).validation
+    labels = arrays(validation)[1]
+    assert sorted(labels) == [0] * 20 + [1] * 20
+    assert 0 < labels[:20].sum() < 20
+    np.testing.assert_array_equal(labels, arrays(validation)[1])

@@ -1,0 +1,94 @@
+"""The explorer as its visitors have it: the command, and a headless Chromium. Tests and the docs' pictures use it."""
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+FLAGS = (
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync", "--use-fake-ui-for-media-stream",
+    "--use-fake-device-for-media-stream",
+)  # fmt: skip
+
+
+def chromium() -> str | None:
+    """Return the path of Chromium, or None."""
+    return shutil.which("chromium")
+
+
+@contextlib.contextmanager
+def server(folder, *arguments):
+    """Run ``keras-coda explore`` at a free port with its temporary files in a folder; give its address.
+
+    Raises:
+        RuntimeError: if it does not start, does not end well, or leaves a file behind.
+    """
+    command = [sys.executable, "-m", "keras_coda", "explore", "--port", "0", *map(str, arguments)]
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "-1", "TMPDIR": str(folder), "TF_CPP_MIN_LOG_LEVEL": "3"}
+    options = {"cwd": ROOT, "env": environment, "stdout": subprocess.PIPE, "text": True}
+    with (folder / "stderr.txt").open("w+") as errors:
+        process = subprocess.Popen(command, stderr=errors, **options)
+        try:
+            line = process.stdout.readline()  # "The explorer is at http://127.0.0.1:7860 (Ctrl-C ends it)."
+            if " at " not in line:
+                errors.seek(0)
+                raise RuntimeError(f"The explorer must start. Received: {line!r}, {errors.read()}")
+            yield line.split(" at ")[1].split()[0]
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.communicate(timeout=60)
+    left = [path.name for path in folder.iterdir() if path.name != "stderr.txt"]
+    if process.returncode or left:
+        raise RuntimeError(f"The explorer must end and leave nothing. Received: {process.returncode}, {left}")
+
+
+@contextlib.contextmanager
+def browser():
+    """Give a headless Chromium."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        chrome = playwright.chromium.launch(executable_path=chromium(), args=FLAGS)
+        try:
+            yield chrome
+        finally:
+            chrome.close()
+
+
+def open_page(chrome, address: str, width: int = 1280, height: int = 900):
+    """Open the explorer in a context of its own, and wait for its first map."""
+    page = chrome.new_context(viewport={"width": width, "height": height}, accept_downloads=True).new_page()
+    page.set_default_timeout(60_000)
+    page.requested, page.complaints = [], []
+
+    def complain(is_wrong, text):
+        if is_wrong:
+            page.complaints.append(text)
+
+    page.on("request", lambda request: page.requested.append(request.url))
+    page.on("pageerror", lambda error: page.complaints.append(str(error)))
+    page.on("console", lambda said: complain(said.type == "error" and "load resource" not in said.text, said.text))
+    # Gradio looks for a preview of uploads, which are gone by then.
+    page.on("response", lambda got: complain(got.status >= 400 and "/file=" not in got.url, f"{got.status} {got.url}"))
+    page.goto(address)
+    page.wait_for_selector("#map img")
+    page.wait_for_selector("#canvas canvas[data-id]")
+    return page
+
+
+def stroke(page, start, end):
+    """Draw a straight line with the brush between points given as shares of width and height."""
+    canvas = page.locator("#canvas canvas")
+    canvas.scroll_into_view_if_needed()
+    box = canvas.bounding_box()
+    places = [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in (start, end)]
+    page.mouse.move(*places[0])
+    page.mouse.down()
+    page.mouse.move(*places[1], steps=8)
+    page.mouse.up()
+    page.wait_for_selector("#what-if .kc-real")

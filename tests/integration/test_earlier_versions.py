@@ -1,0 +1,62 @@
+"""Files that version 0.1.0 wrote are still read, and give the same maps."""
+
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+import keras_coda
+
+FOLDER = Path(__file__).parents[1] / "golden" / "written_by_0_1_0"
+
+
+@pytest.fixture(scope="module")
+def expected():
+    with np.load(FOLDER / "expected.npz") as file:
+        return dict(file)
+
+
+def assert_same(explanation, expected):
+    np.testing.assert_array_equal(explanation.classes, expected["classes"])
+    for name in ("logits", "contributions", "linear_map"):
+        if name in expected:
+            scale = np.abs(expected[name]).max()
+            np.testing.assert_allclose(getattr(explanation, name), expected[name], atol=1e-5 * scale, err_msg=name)
+    assert explanation.residual.max() < 1e-4
+
+
+def test_a_keras_file_loads_with_its_maps_and_its_training(expected):
+    model = keras.models.load_model(FOLDER / "model.keras")
+    assert isinstance(model, keras_coda.CoDANet)
+    assert model.class_names == ("a", "b", "c")
+    assert_same(model.explain(expected["images"], top_k=3, linear_map=True), expected)
+    before = int(model.optimizer.iterations)
+    history = model.fit(expected["images"], np.array([0, 1, 2, 0]), epochs=1, verbose=0).history
+    assert int(model.optimizer.iterations) == before + 1 == 2
+    assert np.isfinite(history["linear_map"]).all()  # the penalty that it was compiled with
+
+
+def test_a_preset_folder_loads_with_its_maps(expected):
+    model = keras_coda.CoDANet.from_preset(FOLDER / "preset")
+    assert model.training_figures == {"validation_accuracy": 0.5}
+    assert_same(model.explain(expected["images"], top_k=3, linear_map=True), expected)
+
+
+def test_a_saved_model_agrees_with_the_network(expected):
+    model = keras_coda.CoDANet.from_preset(FOLDER / "preset")
+    images = expected["images"].astype("float32")
+    assert keras_coda.exporters.compare_saved_model(model, FOLDER / "saved_model" / "1", images) < 1e-4
+
+
+def test_a_chain_of_layers_loads_with_its_maps():
+    with np.load(FOLDER / "expected_chain.npz") as file:
+        expected = dict(file)
+    model = keras.models.load_model(FOLDER / "chain.keras")
+    assert_same(keras_coda.explain(model, expected["images"], top_k=3), expected)
+
+
+def test_an_explanation_is_read(expected):
+    explanation = keras_coda.Explanation.load(FOLDER / "explanation.npz")
+    np.testing.assert_array_equal(explanation.contributions, expected["contributions"])
+    assert explanation.class_names == ("a", "b", "c")

@@ -1,0 +1,323 @@
+import gc
+import subprocess
+import sys
+import weakref
+
+import cv2
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from tf_explain import core
+
+import keras_coda
+from keras_coda import CoDANet, posthoc
+from keras_coda.posthoc import gradients as compiled
+from keras_coda.posthoc import methods
+from tests.helpers.known_models import linear_model, random_digits
+
+METHODS = [
+    posthoc.GradCAM(),
+    posthoc.IntegratedGradients(3),
+    posthoc.OcclusionSensitivity(3),
+    posthoc.SmoothGrad(3),
+    posthoc.VanillaGradients(),
+    posthoc.GradientsInputs(),
+]
+every = pytest.mark.parametrize("method", METHODS, ids=lambda method: type(method).__name__)
+
+
+def small_network(**options):
+    options = {"input_shape": (None, None, 1), "filters": (3, 2), "ranks": 2, "temperature": 1.0, **options}
+    return CoDANet(2, **options)
+
+
+def linear(num_classes=3, size=6, channels=1):
+    weights = np.random.default_rng(1).normal(size=(size, size, 2 * channels, num_classes)).astype("float32")
+    return weights, linear_model(weights, offset=-1.0)
+
+
+# === Known answers ===
+
+
+@pytest.mark.parametrize(
+    "method", [posthoc.GradientsInputs(), posthoc.IntegratedGradients(2)], ids=["GradientsInputs", "Integrated"]
+)
+def test_of_a_linear_model_attributions_times_inputs_are_the_exact_contributions(method):
+    _, model = linear()
+    images, _ = random_digits(4, size=6)
+    classes = np.array([2, 0, 1, 1])
+    exact = keras_coda.explain(model, images, classes).contributions[:, 0]
+    np.testing.assert_allclose(method(model, images, classes), exact, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("method", [posthoc.VanillaGradients(), posthoc.SmoothGrad(2)], ids=["Vanilla", "Smooth"])
+def test_of_a_linear_model_gradients_are_the_weights(method):
+    weights, model = linear(channels=2)
+    images = np.random.default_rng(0).integers(0, 256, (2, 6, 6, 2))
+    expected = np.moveaxis(weights[..., [2, 1]], -1, 0)  # (image, H, W, channel)
+    np.testing.assert_allclose(method(model, images, np.array([2, 1])), expected.sum(axis=-1), rtol=1e-5, atol=1e-6)
+    absolute = posthoc.VanillaGradients(absolute=True)(model, images, np.array([2, 1]))
+    np.testing.assert_allclose(absolute, np.abs(expected).sum(axis=-1), rtol=1e-5)
+    # To the pixels: the encoding [x, 1 - x] / 255 in between.
+    pixels = posthoc.VanillaGradients(encoded=False)(model, images, np.array([2, 1]))
+    slopes = (expected[..., :2] - expected[..., 2:]).sum(axis=-1) / 255
+    np.testing.assert_allclose(pixels, slopes, rtol=1e-4, atol=1e-7)
+
+
+@pytest.mark.parametrize(("size", "strides"), [(2, 2), (3, None), (4, 3), (9, 1)])
+def test_of_a_linear_model_occlusion_is_the_contribution_of_the_window(size, strides):
+    _, model = linear()
+    images, _ = random_digits(2, size=6)
+    classes = np.array([2, 0])
+    exact = keras_coda.explain(model, images, classes).contributions[:, 0]
+    maps = posthoc.OcclusionSensitivity(size, strides=strides)(model, images, classes)
+    step = strides or (size + 1) // 2
+    starts = [(y, x) for y in range(0, 6, step) for x in range(0, 6, step)]
+    for y, x in np.ndindex(6, 6):
+        covering = [(a, b) for a, b in starts if 0 <= y - a < size and 0 <= x - b < size]
+        drops = [exact[:, a : a + size, b : b + size].sum(axis=(1, 2)) for a, b in covering]
+        np.testing.assert_allclose(maps[:, y, x], np.mean(drops, axis=0), rtol=1e-4, atol=1e-5)
+
+
+def test_integrated_gradients_sum_to_the_logit_less_that_of_nothing(digits):
+    model, data = digits
+    images, classes = next(iter(data.take(1).as_numpy_iterator()))
+    images, classes = images[:8], classes[:8].astype("int32")
+    maps = posthoc.IntegratedGradients(40)(model, images, classes)
+    own = model.predict(images, verbose=0)[np.arange(8), classes]
+    np.testing.assert_allclose(maps.sum(axis=(1, 2)), own - model.logit_bias, rtol=0.01)
+    black = model.predict(np.zeros_like(images), verbose=0)[np.arange(8), classes]
+    maps = posthoc.IntegratedGradients(40, encoded=False)(model, images, classes)
+    np.testing.assert_allclose(maps.sum(axis=(1, 2)), own - black, rtol=0.01)
+
+
+def test_gradients_agree_with_finite_differences(digits):
+    model, data = digits
+    image = next(iter(data.take(1).as_numpy_iterator()))[0][:1].astype("float32")
+    gradients = posthoc.VanillaGradients(encoded=False)(model, image, np.array([3]))[0]
+    steps = np.eye(64, dtype="float32").reshape(64, 8, 8, 1)
+    up, down = (model.predict(image + sign * steps, verbose=0)[:, 3] for sign in (1, -1))
+    np.testing.assert_allclose(gradients.ravel(), (up - down) / 2, atol=0.01 * np.abs(gradients).max())
+
+
+def test_grad_cam_is_what_its_equations_say():
+    rng = np.random.default_rng(0)
+    inputs = keras.Input((None, None, 2))
+    first = keras.layers.Conv2D(3, 2, strides=2, activation="tanh", name="first")
+    last = keras.layers.Conv2D(4, 1, activation="tanh", name="last")
+    x = keras.layers.GlobalAveragePooling2D()(last(first(inputs)))
+    dense = keras.layers.Dense(3)
+    model = keras.Model(inputs, dense(x))
+    model.set_weights([rng.normal(size=w.shape, scale=0.02 if w.ndim == 4 else 1) for w in model.get_weights()])
+    images, classes = rng.integers(0, 256, (2, 8, 6, 2)).astype("float32"), np.array([2, 0])
+    outputs = keras.Model(inputs, last.output).predict(images, verbose=0)  # (2, 4, 3, 4)
+    # The logit is the mean of the outputs times the dense weights: its gradient is these weights over 4 * 3 places.
+    weights = dense.kernel.numpy()[:, classes].T / 12
+    cams = np.einsum("bhwk,bk->bhw", outputs, weights)
+    expected = [cv2.resize(cam, (6, 8)) for cam in cams]
+    np.testing.assert_allclose(posthoc.GradCAM()(model, images, classes), expected, rtol=1e-4, atol=1e-6)
+    np.testing.assert_array_equal(
+        posthoc.GradCAM("last")(model, images, classes), posthoc.GradCAM()(model, images, classes)
+    )
+    hidden = keras.Model(inputs, first.output).predict(images, verbose=0)
+    slopes = (1 - np.tanh(hidden @ last.kernel.numpy()[0, 0] + last.bias.numpy()) ** 2)[..., None, :] * weights[
+        :, None, None, None
+    ]
+    gradients = (slopes * last.kernel.numpy()[0, 0]).sum(axis=-1)  # (2, 4, 3, 3)
+    cams = (hidden * gradients.mean(axis=(1, 2), keepdims=True)).sum(axis=-1)
+    expected = [cv2.resize(cam, (6, 8)) for cam in cams]
+    np.testing.assert_allclose(posthoc.GradCAM("first")(model, images, classes), expected, rtol=1e-3, atol=1e-6)
+
+
+def test_grad_cam_of_the_class_maps_is_their_contributions_enlarged():
+    model = small_network(strides=(2, 1))
+    images, _ = random_digits(2, size=8)
+    coarse = model.explain(images, [0, 1], wrt="dau_2").contributions[:, 0]
+    expected = [cv2.resize(cam, (8, 8)) for cam in coarse]
+    np.testing.assert_allclose(posthoc.GradCAM()(model, images, np.array([0, 1])), expected, rtol=1e-4, atol=1e-7)
+
+
+# === tf-explain ===
+
+
+@pytest.mark.filterwarnings("ignore:Unsupported model architecture")
+@pytest.mark.parametrize("name", ["VanillaGradients", "GradientsInputs"])
+def test_gradients_are_those_of_tf_explain(name):
+    model = small_network()
+    images = random_digits(3, size=8)[0].astype("float32")
+    theirs = getattr(core, name).compute_gradients(images, model, 1).numpy().sum(axis=-1)
+    ours = getattr(posthoc, name)(encoded=False)(model, images, np.ones(3, "int32"))
+    np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-6 * np.abs(theirs).max())
+    # The public method gives the picture of one image.
+    picture = getattr(core, name)().explain((images[:1], None), model, 1)
+    absolute = getattr(posthoc, name)(encoded=False, absolute=True)(model, images[:1], np.ones(1, "int32"))
+    drawn = tf.cast(tf.image.per_image_standardization(absolute) * 255, tf.int32).numpy()[0]
+    # tf-explain casts to uint8 whatever exceeds it: only what does not can be compared.
+    comparable = (drawn >= 0) & (drawn < 255)
+    assert comparable.any()
+    assert np.abs(picture[comparable].astype(int) - drawn[comparable]).max() <= 1
+
+
+def test_grad_cam_is_that_of_tf_explain_at_a_layer():
+    model = small_network(strides=(2, 1))
+    images = random_digits(2, size=8)[0].astype("float32")
+    with pytest.warns(UserWarning, match="structure of `inputs`"):
+        found = core.GradCAM.get_gradients_and_filters(model, images, "dau_1", 1, False)
+    theirs = [cv2.resize(cam.numpy(), (8, 8)) for cam in core.GradCAM.generate_ponderated_output(*found)]
+    ours = posthoc.GradCAM("dau_1")(model, images, np.ones(2, "int32"))
+    np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-7)
+
+
+def test_occlusion_is_that_of_tf_explain_but_for_a_constant_and_the_enlargement():
+    _, model = linear(size=6)
+    images = random_digits(1, size=6)[0].astype("float32")
+    theirs = core.OcclusionSensitivity().get_sensitivity_map(model, images[0], 2, patch_size=3)  # 1 - logit
+    ours = posthoc.OcclusionSensitivity(3, strides=3, fill=127.5)(model, images, np.array([2]))[0]
+    logit = model.predict(images, verbose=0)[0, 2]
+    corners = np.ix_([0, 5], [0, 5])  # bilinear enlargement leaves these as they are
+    np.testing.assert_allclose(ours[corners], theirs[corners] - 1 + logit, rtol=1e-4, atol=1e-4)
+
+
+# === Every method ===
+
+
+@every
+def test_a_batch_is_what_its_images_are_and_each_has_its_class(method, monkeypatch):
+    model = small_network()
+    images = random_digits(3, size=7)[0]
+    classes = np.array([0, 1, 1])
+    batch = method(model, images, classes)
+    assert batch.shape == (3, 7, 7)
+    assert batch.dtype == "float32"
+    tolerance = {"rtol": 1e-3, "atol": 1e-5 * np.abs(batch).max()}
+    for image, c, expected in zip(images, classes, batch, strict=True):
+        np.testing.assert_allclose(method(model, image[None], np.array([c]))[0], expected, **tolerance)
+    assert np.abs(method(model, images, 1 - classes) - batch).max() > 0.01 * np.abs(batch).max()
+    monkeypatch.setattr(methods, "_GRADIENT_PIXELS", 60)  # an image at a time
+    monkeypatch.setattr(methods, "_LOGIT_PIXELS", 60)
+    fresh = type(method)(**{f: getattr(method, f) for f in method.__dataclass_fields__ if f != "_last"})
+    np.testing.assert_allclose(fresh(model, images, classes), batch, **tolerance)
+
+
+@every
+def test_grids_of_another_shape_are_explained_by_the_same_model(method):
+    images = random_digits(2, size=6)[0][:, :, :5]
+    maps = method(small_network(), images, np.array([0, 1]))
+    assert maps.shape == (2, 6, 5)
+    assert np.isfinite(maps).all()
+    assert maps.std() > 0
+
+
+def test_occlusion_does_not_remember_what_has_changed():
+    model, method = small_network(), posthoc.OcclusionSensitivity(3)
+    images = random_digits(2, size=6)[0].astype("float32")
+    classes = np.array([0, 1])
+    before = method(model, images, classes)
+    images[0] = 255 - images[0]
+    assert not np.allclose(method(model, images, classes)[0], before[0])
+    model.set_weights([2 * weight for weight in model.get_weights()])
+    images[0] = 255 - images[0]
+    assert not np.allclose(method(model, images, classes)[1], before[1])
+
+
+def test_occlusion_predicts_once_for_all_classes(monkeypatch):
+    calls = []
+    logits = compiled.logits
+    monkeypatch.setattr(compiled, "logits", lambda *arguments: calls.append(1) or logits(*arguments))
+    model, method, images = small_network(), posthoc.OcclusionSensitivity(3), random_digits(2, size=6)[0]
+    maps = [method(model, images, np.full(2, c)) for c in (0, 1)]
+    assert len(calls) == 1
+    assert not np.allclose(*maps)
+
+
+def test_models_are_not_kept_alive():
+    model, more = small_network(), [posthoc.VanillaGradients(encoded=False), posthoc.OcclusionSensitivity(3, fill=0)]
+    for method in METHODS + more:
+        method(model, random_digits(1, size=5)[0], np.array([0]))
+    alive = weakref.ref(model)
+    del model
+    gc.collect()
+    assert alive() is None
+
+
+def test_noise_is_that_of_the_seed():
+    model, images, classes = small_network(), random_digits(1, size=6)[0], np.array([0])
+    first, again, other = (posthoc.SmoothGrad(2, seed=seed)(model, images, classes) for seed in (0, 0, 1))
+    np.testing.assert_array_equal(first, again)
+    assert not np.allclose(first, other)
+    little = posthoc.SmoothGrad(2, noise=1e-3)(model, images, classes)
+    np.testing.assert_allclose(little, posthoc.VanillaGradients()(model, images, classes), rtol=1e-2, atol=1e-4)
+
+
+def test_names_tell_what_differs_from_the_default():
+    assert posthoc.GradCAM().__name__ == "GradCAM"
+    assert posthoc.IntegratedGradients(20).__name__ == "IntegratedGradients(steps=20)"
+    assert posthoc.OcclusionSensitivity(5).__name__ == "OcclusionSensitivity(patch_size=5)"
+    for name in posthoc.methods():
+        assert posthoc.get(name).__name__ == name
+    with pytest.raises(ValueError, match=r"Did you mean 'GradCAM'\?$"):
+        posthoc.get("Grad-CAM")
+
+
+# === Wrong input ===
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: posthoc.IntegratedGradients(1), "`steps` must .*at least 2.*steps=1"),
+        (lambda: posthoc.SmoothGrad(0), "`samples` must"),
+        (lambda: posthoc.SmoothGrad(noise=0), "`noise` must be positive"),
+        (lambda: posthoc.OcclusionSensitivity(0), "`patch_size` must"),
+        (lambda: posthoc.OcclusionSensitivity(3, strides=4), "never be covered.*strides=4, patch_size=3"),
+        (lambda: posthoc.OcclusionSensitivity(3, fill=256), r"in \[0, 255\]"),
+    ],
+)
+def test_arguments_out_of_range_are_refused(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+@every
+@pytest.mark.parametrize(
+    ("images", "classes", "message"),
+    [
+        (np.zeros((2, 6, 6)), np.zeros(2, int), "Images must have shape"),
+        (np.zeros((2, 6, 6, 3)), np.zeros(2, int), "Images must have shape"),
+        (np.full((2, 6, 6, 1), np.nan), np.zeros(2, int), "Pixels must be finite"),
+        (np.zeros((2, 6, 6, 1)), np.zeros(3, int), "`classes` must be"),
+        (np.zeros((2, 6, 6, 1)), np.zeros((2, 1), int), "one class for each image"),
+        (np.zeros((2, 6, 6, 1)), None, "one class for each image"),
+        (np.zeros((2, 6, 6, 1)), np.array([0, 2]), r"`classes` must be in \[0, 1\]"),
+    ],
+)
+def test_images_and_classes_that_do_not_fit_are_refused(method, images, classes, message):
+    with pytest.raises(ValueError, match=message):
+        method(small_network(), images, classes)
+
+
+def test_models_that_a_method_cannot_explain_are_refused():
+    inputs = keras.Input((6, 6, 1))
+    model = keras.Model(inputs, keras.layers.Dense(2)(keras.layers.Flatten()(inputs)))
+    images, classes = random_digits(2, size=6)
+    with pytest.raises(ValueError, match="must name a layer with an output .*layer_name=None, layers=\\[\\]"):
+        posthoc.GradCAM()(model, images, classes)
+    with pytest.raises(ValueError, match="layer_name='nonsense', layers=.*'dau_2'"):
+        posthoc.GradCAM("nonsense")(small_network(), images, classes)
+    for method in (posthoc.VanillaGradients, posthoc.GradientsInputs, posthoc.IntegratedGradients):
+        with pytest.raises(ValueError, match="explainable model"):
+            method()(model, images, classes)
+        assert method(encoded=False)(model, images, classes).shape == (2, 6, 6)
+    assert posthoc.OcclusionSensitivity(3, fill=0)(model, images, classes).shape == (2, 6, 6)
+
+
+def test_without_tf_explain_the_extra_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "tf_explain", None)
+    with pytest.raises(ImportError, match=r"keras-coda\[posthoc\]"):
+        posthoc.VanillaGradients()(small_network(), random_digits(1)[0], np.array([0]))
+
+
+def test_the_package_does_not_import_tf_explain():
+    code = "import sys, keras_coda; sys.exit('tf_explain' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

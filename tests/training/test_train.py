@@ -1,0 +1,239 @@
+import csv
+import json
+
+import keras
+import numpy as np
+import pytest
+
+import keras_coda
+from keras_coda import CoDANet, training
+from keras_coda.data.load import Data
+from keras_coda.training import checkpointing, recipes
+from keras_coda.training.recipes import Recipe
+from keras_coda.utils.errors import TrainingDivergedError
+
+
+def make_data(num_train=16, num_validation=8, channels=1, num_classes=2, batch_size=8):
+    import tensorflow as tf
+
+    rng = np.random.default_rng(0)
+
+    def part(count):
+        images = rng.integers(0, 256, (count, 6, 6, channels), dtype="uint8")
+        labels = np.arange(count, dtype="int32") % num_classes
+        images[labels == 1, :3] //= 4  # the upper half tells
+        return tf.data.Dataset.from_tensor_slices((images, labels)).batch(batch_size)
+
+    names = tuple("ab")[:num_classes]
+    return Data("stripes", part(num_train), part(num_validation), names, (6, 6, channels), num_train, num_validation)
+
+
+def make_model(**options):
+    keras.utils.set_random_seed(0)
+    return CoDANet(2, input_shape=(6, 6, 1), filters=(3, 2), ranks=2, **options)
+
+
+def read_log(out):
+    with (out / training.LOG).open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture
+def interrupt(monkeypatch):
+    """Make the training stop, as Ctrl-C does, once an epoch is backed up."""
+    original = checkpointing.Backup.on_epoch_end
+
+    def arm(after):
+        def on_epoch_end(self, epoch, logs=None):
+            original(self, epoch, logs)
+            if epoch + 1 == after:
+                raise KeyboardInterrupt
+
+        monkeypatch.setattr(checkpointing.Backup, "on_epoch_end", on_epoch_end)
+        return lambda: monkeypatch.setattr(checkpointing.Backup, "on_epoch_end", original)
+
+    return arm
+
+
+@pytest.mark.parametrize("changes", [{}, {"ema": 0.7, "linear_map_regularization": 0.5}], ids=["plain", "all"])
+def test_resumed_training_has_the_epochs_and_rates_of_an_uninterrupted_one(changes, tmp_path, interrupt):
+    data = make_data()
+    whole, parts = make_model(), make_model()
+    options = {"epochs": 5, "verbose": 0, **changes}
+    training.train(whole, data, tmp_path / "whole", **options)
+    disarm = interrupt(after=2)
+    with pytest.raises(KeyboardInterrupt):
+        training.train(parts, data, tmp_path / "parts", **options)
+    assert training.epochs_done(tmp_path / "parts") == 2
+    assert not (tmp_path / "parts" / training.MODEL).exists()
+    disarm()
+    resumed = make_model()
+    training.train(resumed, data, tmp_path / "parts", **options)
+
+    logs = read_log(tmp_path / "whole"), read_log(tmp_path / "parts")
+    assert ("linear_map" in logs[0][0]) == ("linear_map_regularization" in changes)
+    for key in logs[0][0].keys() - {"seconds"}:
+        assert [row[key] for row in logs[0]] == [row[key] for row in logs[1]]
+    # These data are not shuffled, and there is but one other class: even the weights must agree.
+    for a, b in zip(whole.get_weights(), resumed.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert sorted(path.name for path in (tmp_path / "parts").iterdir()) == ["log.csv", "model", "training.json"]
+
+
+def test_finished_training_is_loaded_and_described(tmp_path):
+    data = make_data()
+    model = make_model(class_names=data.class_names)
+    figures = training.train(model, data, tmp_path / "run", epochs=2, verbose=0)
+    assert figures["epochs"] == 2
+    assert figures["num_train"] == 16
+    assert figures["data"] == "stripes"
+    assert figures["versions"]["keras"] == keras.__version__
+    assert 0 < figures["seconds_per_epoch"] < figures["seconds"]
+    assert Recipe(**figures["recipe"]) == Recipe(epochs=2)
+
+    other = make_model(class_names=data.class_names)
+    assert training.train(other, data, tmp_path / "run", epochs=2, verbose=0) == json.loads(json.dumps(figures))
+    loaded = CoDANet.from_preset(tmp_path / "run" / training.MODEL)
+    assert loaded.training_figures["epochs"] == 2
+    assert loaded.class_names == ("a", "b")
+    for weights in (other.get_weights(), loaded.get_weights()):
+        np.testing.assert_array_equal(weights[0], model.get_weights()[0])
+    assert len(read_log(tmp_path / "run")) == 2
+
+
+def test_other_arguments_and_foreign_folders_are_refused(tmp_path):
+    data = make_data()
+    training.train(make_model(), data, tmp_path / "run", epochs=1, verbose=0)
+    with pytest.raises(ValueError, match=r"epochs=2 \(it was 1\)"):
+        training.train(make_model(), data, tmp_path / "run", epochs=2, verbose=0)
+    training.train(make_model(), data, tmp_path / "run", epochs=2, restart=True, verbose=0)
+    assert len(read_log(tmp_path / "run")) == 2
+
+    (tmp_path / "foreign" / training.MODEL).mkdir(parents=True)
+    for restart in (False, True):
+        with pytest.raises(ValueError, match="must be new or hold a training"):
+            training.train(make_model(), data, tmp_path / "foreign", restart=restart)
+    assert [path.name for path in (tmp_path / "foreign").iterdir()] == [training.MODEL]
+
+
+def test_data_that_do_not_fit_leave_nothing_behind(tmp_path):
+    with pytest.raises(ValueError, match="must fit the channels and classes"):
+        training.train(make_model(), make_data(channels=3), tmp_path / "run")
+    with pytest.raises(ValueError, match="warmup"):
+        training.train(make_model(), make_data(), tmp_path / "run", warmup=1)
+    with pytest.raises(TypeError, match="epoch"):
+        training.train(make_model(), make_data(), tmp_path / "run", epoch=1)
+    assert not list(tmp_path.iterdir())
+
+
+def test_diverging_training_is_an_error_and_keeps_the_last_good_backup(tmp_path, monkeypatch):
+    data, model = make_data(), make_model()
+    monkeypatch.setattr(recipes, "cosine_schedule", lambda *_: float("nan"))
+    with pytest.raises(TrainingDivergedError, match="stopped being finite"):
+        training.train(model, data, tmp_path / "run", epochs=2, verbose=0)
+    assert training.epochs_done(tmp_path / "run") == 0
+    assert not (tmp_path / "run" / training.MODEL).exists()
+
+
+def test_a_damaged_backup_is_named(tmp_path, interrupt):
+    disarm = interrupt(after=1)
+    with pytest.raises(KeyboardInterrupt):
+        training.train(make_model(), make_data(), tmp_path, epochs=3, verbose=0)
+    disarm()
+    (backup,) = (tmp_path / training.BACKUPS / "epoch-000001").iterdir()
+    backup.write_bytes(backup.read_bytes()[:500])
+    with pytest.raises(ValueError, match=r"backup must fit.*epoch-000001"):
+        training.train(make_model(), make_data(), tmp_path, epochs=3, verbose=0)
+
+
+def test_network_takes_classes_channels_and_size_from_the_data(tmp_path):
+    model, notes = training.network("coda_digits", make_data(channels=3), temperature=7.0)
+    assert (model.num_classes, model.input.shape[1:], model.temperature) == (2, (6, 6, 3), 7.0)
+    assert model.class_names == ("a", "b")
+    assert len(notes) == 3
+    model.save_to_preset(tmp_path / "preset")
+    again, notes = training.network(tmp_path / "preset", make_data(channels=3))
+    assert not notes
+    np.testing.assert_array_equal(again.get_weights()[0], model.get_weights()[0])
+    other, notes = training.network(tmp_path / "preset", make_data(channels=1))
+    assert "random" in notes[-1]
+    fresh, _ = training.network(tmp_path / "preset", make_data(channels=3), pretrained=False)
+    assert np.abs(fresh.get_weights()[0] - model.get_weights()[0]).max() > 0
+    assert other.input.shape[-1] == 1
+
+
+def test_evaluate_agrees_with_keras():
+    data, model = make_data(num_validation=11, batch_size=4), make_model()
+    figures = training.evaluate(model, data.validation, verbose=False)
+    loss, accuracy = model.evaluate(data.validation, verbose=0)
+    assert figures["num_images"] == 11
+    assert figures["accuracy"] == pytest.approx(accuracy)
+    assert figures["loss"] == pytest.approx(loss, rel=1e-5)
+    assert 0 <= figures["largest_residual"] < 1e-5
+    assert figures["images_per_second"] > 0
+    with pytest.raises(ValueError, match="no images"):
+        training.evaluate(model, data.validation.take(0), verbose=False)
+
+
+def test_a_training_with_averaged_weights_validates_and_keeps_the_averages(tmp_path):
+    data, model = make_data(), make_model()
+    seen = []
+
+    class Weights(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            seen.append(self.model.get_weights()[0])
+
+    figures = training.train(model, data, tmp_path / "run", callbacks=[Weights()], epochs=3, ema=0.8, verbose=0)
+    average = seen[0]
+    for weights in seen[1:]:
+        average = 0.8 * average + 0.2 * weights
+    loaded = CoDANet.from_preset(tmp_path / "run" / training.MODEL)
+    np.testing.assert_allclose(loaded.get_weights()[0], average, rtol=1e-4, atol=1e-6)
+    assert np.abs(average - seen[-1]).max() > 1e-4
+    last = read_log(tmp_path / "run")[-1]
+    assert float(last["val_loss"]) == pytest.approx(figures["validation_loss"], rel=1e-6)
+    assert "averaged" in figures["optimizer"]
+
+
+def test_a_training_killed_between_its_last_epoch_and_its_end_still_ends_with_the_averages(tmp_path, interrupt):
+    data, options = make_data(), {"epochs": 2, "ema": 0.8, "verbose": 0}
+    whole = make_model()
+    training.train(whole, data, tmp_path / "whole", **options)
+    disarm = interrupt(after=2)
+    with pytest.raises(KeyboardInterrupt):
+        training.train(make_model(), data, tmp_path / "parts", **options)
+    disarm()
+    resumed = make_model()
+    training.train(resumed, data, tmp_path / "parts", **options)
+    np.testing.assert_array_equal(resumed.get_weights()[0], whole.get_weights()[0])
+
+
+def test_callbacks_add_columns_to_a_log_that_stays_aligned_when_it_goes_on_without_them(tmp_path, interrupt):
+    class Extra(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            logs["a_column"] = 7.0
+
+    disarm = interrupt(after=1)
+    with pytest.raises(KeyboardInterrupt):
+        training.train(make_model(), make_data(), tmp_path, callbacks=[Extra()], epochs=2, verbose=0)
+    disarm()
+    figures = training.train(make_model(), make_data(), tmp_path, epochs=2, verbose=0)
+    first, second = read_log(tmp_path)
+    assert (first["a_column"], second["a_column"]) == ("7.0", "NA")
+    assert float(second["val_loss"]) == pytest.approx(figures["validation_loss"], rel=1e-6)
+    assert float(first["learning_rate"]) > float(second["learning_rate"])
+
+
+def test_figures_say_how_the_data_were_made(tmp_path):
+    data = keras_coda.data.load("digits", batch_size=300, augment=True)
+    model, _ = training.network("coda_digits", data)
+    figures = training.train(model, data, tmp_path / "run", epochs=1, verbose=0)
+    assert (figures["recipe"]["batch_size"], figures["recipe"]["augmentation"]) == (300, "flip_crop")
+
+
+def test_shipped_weights_are_the_start_only_if_asked_for():
+    data, shipped = keras_coda.data.load("digits"), keras_coda.CoDANet.from_preset("coda_digits").get_weights()[0]
+    for pretrained, same in ((None, False), (True, True)):
+        model, notes = training.network("coda_digits", data, pretrained=pretrained)
+        assert not notes
+        assert np.array_equal(model.get_weights()[0], shipped) == same
