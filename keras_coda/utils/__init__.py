@@ -1,4 +1,5 @@
-"""Checks, files, folders and other tools that know nothing of networks.
+"""Tools that know nothing of networks: checks, atomic files, resumable folders, records, tables, progress bars.
 
-Here belongs what several rooms need and what imports no room; NumPy only at import. Nothing here is public.
+Here belongs what several rooms need and what imports no other room. At import only NumPy is needed. Nothing here is
+public.
 """

@@ -1,4 +1,4 @@
-"""Folders and files that appear whole or not at all."""
+"""Folders and files that are either complete or not there at all, also when the process is killed."""
 
 import contextlib
 import os
@@ -10,13 +10,13 @@ from pathlib import Path
 
 @contextlib.contextmanager
 def new_folder(path: str | os.PathLike) -> Iterator[Path]:
-    """Give a temporary folder to fill, and rename it to ``path`` once the block ends without an error.
+    """Yield a temporary folder to fill, and rename it to ``path`` when the block ends without an error.
 
-    A reader that watches the parent folder (a model server, for one) never sees a half-written folder: until the
-    rename its name begins with a dot. After an error nothing remains.
+    Whoever watches the parent folder, for instance a model server, never sees an incomplete folder: until it is
+    renamed its name begins with a dot. After an error nothing is left behind.
 
     Args:
-        path: the folder to be; it must not exist. Missing parents are created.
+        path: the new folder; it must not exist. Missing parents are created.
 
     Raises:
         FileExistsError: if ``path`` exists.
@@ -28,22 +28,22 @@ def new_folder(path: str | os.PathLike) -> Iterator[Path]:
     try:
         temporary.mkdir()
         yield temporary
-        # POSIX rename replaces an empty folder silently; one that came up meanwhile is somebody else's.
+        # Another process may have made `path` meanwhile, and POSIX rename silently replaces an empty folder.
         refuse_existing(path)
         temporary.rename(path)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         for folder in created:
-            with contextlib.suppress(OSError):  # no longer empty: somebody uses it by now
+            with contextlib.suppress(OSError):  # not empty: another process uses it
                 folder.rmdir()
         raise
 
 
 @contextlib.contextmanager
 def new_file(path: str | os.PathLike) -> Iterator[Path]:
-    """Give a temporary path to write to, and rename it to ``path`` once the block ends without an error.
+    """Yield a temporary path to write to, and rename it to ``path`` when the block ends without an error.
 
-    A file of that name is replaced; after an error it is as it was, and nothing else remains.
+    An existing file is replaced. After an error it is unchanged, and nothing else is left behind.
     """
     path = Path(path)
     temporary = path.with_name(f".{uuid.uuid4().hex}.part")
@@ -55,7 +55,7 @@ def new_file(path: str | os.PathLike) -> Iterator[Path]:
 
 
 def refuse_existing(path: Path, what: str = "folder", argument: str = "path") -> None:
-    """Raise the ``FileExistsError`` that a function which never replaces anything ends with."""
+    """Raise ``FileExistsError`` if ``path`` exists: for functions that never replace files or folders."""
     if path.exists():
         version = " (for TF Serving, the next version number)" if what == "folder" else ""
         raise FileExistsError(
@@ -65,7 +65,7 @@ def refuse_existing(path: Path, what: str = "folder", argument: str = "path") ->
 
 
 def _make_parents(parent: Path) -> list[Path]:
-    """Create missing folders up to ``parent``; return those created, innermost first."""
+    """Create ``parent`` and its missing parents; return the new folders, innermost first."""
     missing = [folder for folder in (parent, *parent.parents) if not folder.exists()]
     parent.mkdir(parents=True, exist_ok=True)
     return missing

@@ -1,14 +1,13 @@
-"""Digests by which arrays and models are known again."""
+"""Content hashes, to detect changed data or weights."""
 
 import hashlib
 import json
 
-import keras
 import numpy as np
 
 
 def digest(*values: np.ndarray | str) -> str:
-    """Return a digest of arrays, their shapes and dtypes, and of strings."""
+    """Return a content hash, 32 hexadecimal digits, of arrays (values, shapes and dtypes) and of strings."""
     found = hashlib.blake2b(digest_size=16)
     for value in values:
         array = np.frombuffer(value.encode(), "uint8") if isinstance(value, str) else np.ascontiguousarray(value)
@@ -17,10 +16,10 @@ def digest(*values: np.ndarray | str) -> str:
     return found.hexdigest()
 
 
-def digest_of_model(model: keras.Model) -> str:
-    """Return a digest of a model's weights and of its layers' arguments but for their names.
+def digest_of_model(model) -> str:
+    """Return a content hash of a Keras model: its weights, and the arguments of its layers except their names.
 
-    Layers that have no ``get_config`` are known by their type and weights only.
+    Of a layer that has no ``get_config`` only type and weights count.
     """
     configs = json.dumps([_config(layer) for layer in model.layers], default=str, sort_keys=True)
     return digest(configs, *model.get_weights())

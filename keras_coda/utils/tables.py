@@ -1,0 +1,48 @@
+"""Tables of text and of Markdown."""
+
+from collections.abc import Iterable, Sequence
+
+
+def text_table(rows: Iterable[Sequence], head: Sequence | None = None) -> str:
+    """Return rows of equal length as lines of text with aligned columns.
+
+    Args:
+        rows: cells of any type, written by ``str``.
+        head: names of the columns, or None.
+
+    Example:
+        >>> print(text_table([("accuracy", 0.9), ("loss", 1)]))
+        accuracy  0.9
+        loss      1
+    """
+    rows = [[str(cell) for cell in row] for row in ([] if head is None else [head]) + list(rows)]
+    return "\n".join("  ".join(line).rstrip() for line in _padded(rows))
+
+
+def markdown_table(head: Sequence, rows: Iterable[Sequence], right: Iterable[int] = ()) -> str:
+    """Return a Markdown table, its source aligned too; a ``|`` in a cell is escaped.
+
+    Args:
+        head: names of the columns.
+        rows: cells of any type, written by ``str``; as many in each row as in ``head``.
+        right: indices of the columns that are aligned to the right.
+
+    Example:
+        >>> print(markdown_table(("method", "score"), [("GradCAM", 0.5)], right=[1]))
+        | method  | score |
+        | ------- | ----: |
+        | GradCAM | 0.5   |
+    """
+    lines = [[str(cell).replace("|", "\\|") for cell in row] for row in (head, *rows)]
+    widths, right = _widths(lines), set(right)
+    rule = ["-" * (width - 1) + ":" if i in right else "-" * width for i, width in enumerate(widths)]
+    return "\n".join("| " + " | ".join(line) + " |" for line in _padded([lines[0], rule, *lines[1:]]))
+
+
+def _widths(rows):
+    return [max(3, *map(len, column)) for column in zip(*rows, strict=True)]  # Markdown needs three dashes
+
+
+def _padded(rows):
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [[cell.ljust(width) for cell, width in zip(row, widths, strict=True)] for row in rows]
