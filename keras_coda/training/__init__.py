@@ -3,6 +3,10 @@
 Here belongs what happens while a network learns. Searches over several trainings belong to `keras_coda.tuning`.
 """
 
+from keras_coda.training.build import default_preset as default_preset
+from keras_coda.training.build import image_size as image_size
+from keras_coda.training.build import network as network
+from keras_coda.training.build import preset_config as preset_config
 from keras_coda.training.callbacks import ContributionMaps as ContributionMaps
 from keras_coda.training.callbacks import Localization as Localization
 from keras_coda.training.callbacks import TimeEstimate as TimeEstimate
@@ -17,9 +21,6 @@ from keras_coda.training.recipes import Recipe as Recipe
 from keras_coda.training.recipes import recipe as recipe
 from keras_coda.training.schedules import cosine_schedule as cosine_schedule
 from keras_coda.training.schedules import step_schedule as step_schedule
-from keras_coda.training.train import default_preset as default_preset
 from keras_coda.training.train import evaluate as evaluate
-from keras_coda.training.train import image_size as image_size
-from keras_coda.training.train import network as network
-from keras_coda.training.train import preset_config as preset_config
 from keras_coda.training.train import train as train
+from keras_coda.utils.errors import TrainingDivergedError as TrainingDivergedError

@@ -1,4 +1,4 @@
-"""Training that survives being killed, and the evaluation of what came of it."""
+"""Resumable training, and evaluation of the result."""
 
 import dataclasses
 import datetime
@@ -18,70 +18,13 @@ import numpy as np
 
 from keras_coda import version
 from keras_coda.data.load import Data
-from keras_coda.models import presets
 from keras_coda.models.coda_net import CoDANet
 from keras_coda.models.losses import OneVsAllCrossentropy
 from keras_coda.training import checkpointing
 from keras_coda.training.callbacks import ValidateAverages
-from keras_coda.training.checkpointing import ARGUMENTS, BACKUPS, LOG, MODEL, epochs_done, is_finished
+from keras_coda.training.checkpointing import BACKUPS, MODEL, is_finished
 from keras_coda.training.recipes import Recipe
-from keras_coda.training.schedules import cosine_schedule as schedule
 from keras_coda.utils.errors import TrainingDivergedError
-
-__all__ = ["ARGUMENTS", "BACKUPS", "LOG", "MODEL", "Recipe", "epochs_done", "evaluate", "is_finished", "network",
-           "preset_config", "schedule", "train"]  # fmt: skip
-
-
-def network(
-    preset: str | os.PathLike, data: Data, *, pretrained: bool | None = None, **overrides
-) -> tuple[CoDANet, list[str]]:
-    """Build the network of a preset with the classes, channels and image size of the data.
-
-    Args:
-        preset: name or folder, see :meth:`CoDANet.from_preset`.
-        data: what it will be trained on.
-        pretrained: whether to start from the weights of the preset if they fit. None: those of a folder, yes; those
-            that this package ships under a name, no.
-        **overrides: further constructor arguments, for instance ``temperature``.
-
-    Returns:
-        ``(model, notes)``: one sentence in ``notes`` for everything that had to differ from the preset.
-    """
-    config = preset_config(preset)
-    (*size, channels), (*data_size, data_channels) = config["input_shape"], data.image_shape
-    differ = {"classes": (config["num_classes"], data.num_classes), "channels": (channels, data_channels)}
-    differ = {what: pair for what, pair in differ.items() if pair[0] != pair[1]}
-    reusable = not differ
-    if any(want not in (None, got) for want, got in zip(size, data_size, strict=True)):
-        differ["image size"] = ("x".join(map(str, size)), "x".join(map(str, data_size)))
-        size = data_size
-    notes = [f"The network gets {have} {what}, as the data have; the preset has {had}."
-             for what, (had, have) in differ.items()]  # fmt: skip
-    folder = presets.folder(preset)
-    if pretrained is None:
-        pretrained = folder is not None and not presets.is_name(preset)
-    if pretrained and not reusable and folder is not None:
-        notes.append("The preset's weights do not fit such a network: it starts from random ones.")
-    overrides = {"num_classes": data.num_classes, "class_names": data.class_names, **overrides}
-    overrides["input_shape"] = (*size, data_channels)
-    return CoDANet.from_preset(preset, load_weights=pretrained and reusable, **overrides), notes
-
-
-def default_preset(source: str | os.PathLike) -> str:
-    """Return the name of the architecture that suits a data source for a start."""
-    return "coda_digits" if source == "digits" else "coda_xs_cifar10"
-
-
-def image_size(preset: str | os.PathLike, source: str | os.PathLike) -> tuple[int, int] | None:
-    """Return the size to which a folder's images are resized for a preset; None for other sources, and for any size."""
-    size = tuple(preset_config(preset)["input_shape"][:2])
-    return size if os.path.isdir(os.path.expanduser(source)) and None not in size else None
-
-
-def preset_config(preset: str | os.PathLike) -> dict:
-    """Return the constructor arguments of a preset, a name or a folder."""
-    folder = presets.folder(preset)
-    return presets.architecture(preset) if folder is None else presets.read(folder)[0]["config"]
 
 
 def train(
@@ -96,37 +39,43 @@ def train(
     verbose: int | str = "auto",
     **changes,
 ) -> dict:
-    """Train by a recipe, so that a killed training goes on when it is called again.
+    """Train a network by a recipe; the same call resumes a training that was interrupted.
 
-    After every epoch weights and optimizer are backed up in ``out``, whole or not at all. The same call finds the last
-    backup, and trains for the epochs that are left with the learning rates that are left; the order of the images
-    begins anew, so the weights will not be those of an uninterrupted training to the last bit. At the end ``out``
-    holds the preset folder ``model`` and the log ``log.csv``. A finished training is loaded instead of repeated.
+    After every epoch the weights and the state of the optimizer are backed up in ``out``; a backup is written
+    completely or not at all. Called again with the same arguments, the training continues from the last backup with
+    the remaining epochs and their learning rates. The images are shuffled anew, so the weights differ slightly from
+    those of an uninterrupted training. At the end ``out`` holds the preset folder ``model`` and the log ``log.csv``.
+    A finished training is loaded instead of repeated.
 
     Args:
-        model: the network; it is compiled with the default loss and metrics.
-        data: see :func:`keras_coda.data.load`, which also makes the batches and the augmentation.
+        model: the network. It is compiled with the default loss and metrics, and the optimizer of the recipe.
+        data: see :func:`keras_coda.data.load`, which also makes the batches and augments the images.
         out: the folder of this training; created if it does not exist.
-        recipe: None for the default :class:`~keras_coda.training.recipes.Recipe`.
-        callbacks: further ones, called before the log is written: what they add to the logs becomes a column.
-        arguments: what defines the training (JSON-serializable): compared when it is resumed, kept in the figures.
-            None: the recipe, the model's configuration, the name and size of the data.
-        restart: whether to delete the training that ``out`` holds, and begin anew.
+        recipe: None for the default :class:`~keras_coda.training.Recipe`.
+        callbacks: further callbacks. They run before the log is written: values that they add to the logs become
+            columns of it.
+        arguments: dict of the settings that identify this training, JSON-serializable. They must be the same when the
+            training is resumed, and are stored in the figures. None: the recipe, the model's configuration, and the
+            name and number of the images.
+        restart: whether to delete the training in ``out`` and start again.
         verbose: as for ``keras.Model.fit``.
         **changes: fields of the recipe to change, for instance ``epochs=5``.
 
     Returns:
-        The figures that are also in ``model.training_figures``: dict of validation accuracy and loss, epochs, seconds
-        (of all epochs together, and the median of one), data, optimizer, recipe, versions, date.
+        dict, also set as ``model.training_figures``: ``validation_accuracy``, ``validation_loss``, ``epochs``,
+        ``seconds`` (all epochs together), ``seconds_per_epoch`` (median), ``data``, ``num_train``, ``num_validation``,
+        ``optimizer``, ``recipe``, ``arguments``, ``versions`` and ``date``.
 
     Raises:
         TypeError: if a change is not a field of a recipe.
-        ValueError: if an argument is out of range, the data do not fit the network, or ``out`` holds something else.
-        TrainingDivergedError: a ``RuntimeError``, if the loss stops being finite.
+        ValueError: if an argument is out of range, the data do not fit the network, or ``out`` holds a training with
+            other arguments or files of something else.
+        TrainingDivergedError: a ``RuntimeError``, if the loss becomes NaN or infinite.
 
     Example:
         >>> data = keras_coda.data.load("digits")
-        >>> figures = train(network("coda_digits", data)[0], data, "runs/digits", epochs=5)
+        >>> model, notes = keras_coda.training.network("coda_digits", data)
+        >>> figures = train(model, data, "runs/digits", epochs=5)
     """
     recipe = dataclasses.replace(recipe or Recipe(), **changes)
     shape = (model.input.shape[-1], model.num_classes)
@@ -136,11 +85,11 @@ def train(
             f"{(data.image_shape[-1], data.num_classes)}. Received: a network for {shape}. Build it with `network`."
         )
     record = dataclasses.asdict(recipe)
-    made = {"batch_size": data.batch_size, "augmentation": data.augmentation}  # by whoever loaded the data
+    made = {"batch_size": data.batch_size, "augmentation": data.augmentation}  # as the data were really loaded
     record |= {name: value for name, value in made.items() if value is not None}
     if arguments is None:
         arguments = {**record, "data": [data.name, data.num_train, data.num_validation], "model": model.get_config()}
-        arguments["model"].pop("name")  # Keras numbers them
+        arguments["model"].pop("name")  # Keras numbers the models of a process
     out = Path(out).expanduser()
     if is_finished(out, arguments, restart=restart):
         finished = CoDANet.from_preset(out / MODEL)
@@ -155,15 +104,15 @@ def train(
     model.compile(optimizer=optimizer, **recipe.penalties)
     done = checkpointing.restore(model, out)
     averages = [] if recipe.ema is None else [ValidateAverages()]
-    # In this order an epoch that was logged but not backed up will have two rows; none will lack one.
+    # The log comes first: an epoch that is interrupted between the two gets a second row, but no row is missing.
     saving = [checkpointing.Log(out), checkpointing.Backup(out)]
     callbacks = [keras.callbacks.TerminateOnNaN(), *averages, *callbacks, *saving]
     options = {"epochs": recipe.epochs, "initial_epoch": done, "callbacks": callbacks, "verbose": verbose}
     model.fit(data.train, validation_data=data.validation, shuffle=False, **options)  # the data shuffle themselves
-    loss, accuracy = model.evaluate(data.validation, verbose=0)  # of averages, if there are any: `fit` ends with them
+    loss, accuracy = model.evaluate(data.validation, verbose=0)  # `fit` has left the averaged weights, if any
     if not math.isfinite(loss):
         raise TrainingDivergedError(
-            f"The loss stopped being finite. Received: learning_rate={recipe.learning_rate}, the peak. Try a tenth of "
+            f"The loss stopped being finite. Received: learning_rate={recipe.learning_rate} (the peak). Try a tenth of "
             "it, or another dtype policy, with `restart` (--restart)."
         )
     seconds = checkpointing.seconds_of_epochs(out)
@@ -182,7 +131,7 @@ def train(
         "versions": _versions(),
         "date": datetime.date.today().isoformat(),
     }
-    model.compile()  # at the end of its schedule the optimizer would no longer learn
+    model.compile()  # a new optimizer: the learning rate of this one has ended at its lowest value
     model.save_to_preset(out / MODEL)
     shutil.rmtree(out / BACKUPS, ignore_errors=True)
     return model.training_figures
