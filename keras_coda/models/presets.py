@@ -1,105 +1,26 @@
-"""The table of architectures, and folders that hold a trained network: configuration, weights and what they mean."""
+"""Preset folders: the configuration of a trained network, its weights, and facts about it."""
 
-import difflib
 import hashlib
 import json
 import os
 from pathlib import Path
 
+from keras_coda.models.coda_net_presets import architecture as architecture
+from keras_coda.models.coda_net_presets import check_name
+from keras_coda.models.coda_net_presets import count_parameters as count_parameters
+from keras_coda.models.coda_net_presets import description as description
+from keras_coda.models.coda_net_presets import names as names
 from keras_coda.utils.atomic import new_folder
 
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.weights.h5"
 _SHIPPED = Path(__file__).parent / "shipped"
 
-# Filters, ranks, kernel sizes and strides per layer, as published (CVPR 2021, supplement) but for the last two, which
-# are this package's own: networks that train on a CPU.
-_ARCHITECTURES = {
-    "coda_s_cifar10": {
-        "description": "The paper's S-CoDA-SQ for CIFAR-10.",
-        "config": {
-            "num_classes": 10,
-            "input_shape": (32, 32, 3),
-            "filters": (16, 16, 32, 32, 32, 64, 64, 64, 10),
-            "ranks": (32, 32, 64, 64, 64, 64, 64, 64, 64),
-            "kernel_sizes": (3, 3, 3, 3, 3, 3, 3, 3, 1),
-            "strides": (1, 1, 2, 1, 1, 2, 1, 1, 1),
-            "temperature": 1000.0,
-        },
-    },
-    "coda_l_imagenet100": {
-        "description": "The paper's L-CoDA-SQ for 100 classes of ImageNet.",
-        "config": {
-            "num_classes": 100,
-            "input_shape": (240, 240, 3),
-            "filters": (16, 32, 32, 64, 64, 64, 64, 64, 100),
-            "ranks": (64, 64, 64, 128, 128, 128, 256, 256, 256),
-            "kernel_sizes": (7, 3, 3, 3, 3, 3, 3, 3, 3),
-            "strides": (3, 1, 1, 2, 1, 1, 2, 1, 1),
-            "temperature": 100000.0,
-        },
-    },
-    "coda_xs_cifar10": {
-        "description": "A smaller network for CIFAR-10 that trains on a CPU.",
-        "config": {
-            "num_classes": 10,
-            "input_shape": (32, 32, 3),
-            "filters": (16, 32, 32, 64, 64, 64, 10),
-            "ranks": (16, 16, 16, 32, 32, 32, 32),
-            "kernel_sizes": (3, 3, 3, 3, 3, 3, 1),
-            "strides": (1, 2, 1, 2, 1, 1, 1),
-            "temperature": 10000.0,
-        },
-    },
-    "coda_digits": {
-        "description": "A network for 8x8 digits that trains in seconds.",
-        "config": {
-            "num_classes": 10,
-            "input_shape": (8, 8, 1),
-            "filters": (16, 24, 10),
-            "ranks": (8, 12, 12),
-            "kernel_sizes": (3, 3, 3),
-            "strides": (1, 1, 1),
-            "temperature": 50.0,
-        },
-    },
-}
-
-
-def names() -> tuple[str, ...]:
-    """Names of the presets."""
-    return tuple(_ARCHITECTURES)
-
 
 def is_name(name_or_folder: str | os.PathLike) -> bool:
     """Whether a preset is given by its name, and no folder of that name hides it."""
     is_folder = (Path(name_or_folder).expanduser() / CONFIG_FILE).is_file()
-    return str(name_or_folder) in _ARCHITECTURES and not is_folder
-
-
-def description(name: str) -> str:
-    """One sentence about a preset."""
-    return _ARCHITECTURES[_known(name)]["description"]
-
-
-def architecture(name: str) -> dict:
-    """Constructor arguments of a preset's :class:`~keras_coda.CoDANet`.
-
-    Raises:
-        ValueError: for an unknown name; near matches are named.
-    """
-    return dict(_ARCHITECTURES[_known(name)]["config"])
-
-
-def count_parameters(name: str) -> int:
-    """Number of parameters of a preset, without building it."""
-    config = architecture(name)
-    total, channels = 0, 2 * config["input_shape"][-1]
-    for units, rank, size in zip(config["filters"], config["ranks"], config["kernel_sizes"], strict=True):
-        patch = size * size * channels
-        total += patch * rank + units * patch * (rank + 1)  # B, then A and b of every unit
-        channels = units
-    return total
+    return str(name_or_folder) in names() and not is_folder
 
 
 def folder(name_or_folder: str | os.PathLike) -> Path | None:
@@ -111,12 +32,12 @@ def folder(name_or_folder: str | os.PathLike) -> Path | None:
     path = Path(name_or_folder).expanduser()
     if (path / CONFIG_FILE).is_file():
         return path
-    if path.is_dir() and str(name_or_folder) not in _ARCHITECTURES:
+    if path.is_dir() and str(name_or_folder) not in names():
         raise ValueError(
             f"A preset folder holds '{CONFIG_FILE}' and '{WEIGHTS_FILE}', as `save_to_preset` writes them. "
             f"Received: '{path}' with {sorted(file.name for file in path.iterdir())[:10]}"
         )
-    shipped = _SHIPPED / _known(name_or_folder)
+    shipped = _SHIPPED / check_name(name_or_folder)
     return shipped if (shipped / CONFIG_FILE).is_file() else None
 
 
@@ -172,14 +93,6 @@ def read(path: str | os.PathLike) -> tuple[dict, Path]:
             f"Received: '{weights}' ({size}), truncated or changed. Copy the folder again."
         )
     return contents, weights
-
-
-def _known(name) -> str:
-    if str(name) in _ARCHITECTURES:
-        return str(name)
-    near = difflib.get_close_matches(str(name), _ARCHITECTURES, cutoff=0.5)
-    hint = f"Did you mean {' or '.join(map(repr, near))}?" if near else f"Presets: {list(_ARCHITECTURES)}."
-    raise ValueError(f"A preset is one of this package's names or an existing folder. Received: {str(name)!r}. {hint}")
 
 
 def _sha256(path: Path) -> str:

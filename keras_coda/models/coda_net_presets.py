@@ -1,0 +1,98 @@
+"""The table of CoDANet architectures that have a name.
+
+This module imports nothing but the standard library: the command line lists presets without loading TensorFlow.
+"""
+
+import difflib
+
+# Filters, ranks, kernel sizes and strides of each layer. The first two networks are the published ones (CVPR 2021,
+# supplement); the last two are this package's own and train on a CPU.
+_ARCHITECTURES = {
+    "coda_s_cifar10": {
+        "description": "The paper's S-CoDA-SQ for CIFAR-10.",
+        "config": {
+            "num_classes": 10,
+            "input_shape": (32, 32, 3),
+            "filters": (16, 16, 32, 32, 32, 64, 64, 64, 10),
+            "ranks": (32, 32, 64, 64, 64, 64, 64, 64, 64),
+            "kernel_sizes": (3, 3, 3, 3, 3, 3, 3, 3, 1),
+            "strides": (1, 1, 2, 1, 1, 2, 1, 1, 1),
+            "temperature": 1000.0,
+        },
+    },
+    "coda_l_imagenet100": {
+        "description": "The paper's L-CoDA-SQ for 100 classes of ImageNet.",
+        "config": {
+            "num_classes": 100,
+            "input_shape": (240, 240, 3),
+            "filters": (16, 32, 32, 64, 64, 64, 64, 64, 100),
+            "ranks": (64, 64, 64, 128, 128, 128, 256, 256, 256),
+            "kernel_sizes": (7, 3, 3, 3, 3, 3, 3, 3, 3),
+            "strides": (3, 1, 1, 2, 1, 1, 2, 1, 1),
+            "temperature": 100000.0,
+        },
+    },
+    "coda_xs_cifar10": {
+        "description": "A smaller network for CIFAR-10 that trains on a CPU.",
+        "config": {
+            "num_classes": 10,
+            "input_shape": (32, 32, 3),
+            "filters": (16, 32, 32, 64, 64, 64, 10),
+            "ranks": (16, 16, 16, 32, 32, 32, 32),
+            "kernel_sizes": (3, 3, 3, 3, 3, 3, 1),
+            "strides": (1, 2, 1, 2, 1, 1, 1),
+            "temperature": 10000.0,
+        },
+    },
+    "coda_digits": {
+        "description": "A network for 8x8 digits that trains in seconds.",
+        "config": {
+            "num_classes": 10,
+            "input_shape": (8, 8, 1),
+            "filters": (16, 24, 10),
+            "ranks": (8, 12, 12),
+            "kernel_sizes": (3, 3, 3),
+            "strides": (1, 1, 1),
+            "temperature": 50.0,
+        },
+    },
+}
+
+
+def names() -> tuple[str, ...]:
+    """Return the names of all presets."""
+    return tuple(_ARCHITECTURES)
+
+
+def description(name: str) -> str:
+    """Return one sentence that describes a preset."""
+    return _ARCHITECTURES[check_name(name)]["description"]
+
+
+def architecture(name: str) -> dict:
+    """Return the constructor arguments of a preset's :class:`~keras_coda.CoDANet`.
+
+    Raises:
+        ValueError: for an unknown name; the message lists similar names.
+    """
+    return dict(_ARCHITECTURES[check_name(name)]["config"])
+
+
+def count_parameters(name: str) -> int:
+    """Return a preset's number of parameters, without building the network."""
+    config = architecture(name)
+    total, channels = 0, 2 * config["input_shape"][-1]
+    for units, rank, size in zip(config["filters"], config["ranks"], config["kernel_sizes"], strict=True):
+        patch = size * size * channels
+        total += patch * rank + units * patch * (rank + 1)  # B, then A and b of every unit
+        channels = units
+    return total
+
+
+def check_name(name) -> str:
+    """Return ``name`` as a string, or raise the ``ValueError`` that lists presets of a similar name."""
+    if str(name) in _ARCHITECTURES:
+        return str(name)
+    near = difflib.get_close_matches(str(name), _ARCHITECTURES, cutoff=0.5)
+    hint = f"Did you mean {' or '.join(map(repr, near))}?" if near else f"Presets: {list(_ARCHITECTURES)}."
+    raise ValueError(f"A preset is one of this package's names or an existing folder. Received: {str(name)!r}. {hint}")
