@@ -68,7 +68,7 @@ def run(args: argparse.Namespace) -> list[tuple]:
 def _callbacks(args, data):
     import keras
 
-    from keras_coda.training import callbacks
+    from keras_coda.training import callbacks, summaries
     from keras_coda.training.checkpointing import MAPS, TENSORBOARD
 
     out = Path(args.out).expanduser()
@@ -79,6 +79,6 @@ def _callbacks(args, data):
     if args.localization:
         chosen.append(callbacks.Localization(data.validation, every=args.localization))
     if log_dir:
-        callbacks.require_tensorboard()
+        summaries.require_tensorboard()
         chosen.append(keras.callbacks.TensorBoard(str(log_dir), write_graph=False))
     return chosen

@@ -1,18 +1,18 @@
-"""Callbacks for ``model.fit``: maps and localization while a network learns, averaged weights, an estimate of hours.
+"""Callbacks for ``model.fit``: contribution maps, localization, averaged weights and a time estimate.
 
-Add those that measure something before loggers such as ``keras.callbacks.TensorBoard``: what they put into the logs,
-later callbacks see. Where the optimizer averages weights (``use_ema=True``), they look at the averages, with which
-``fit`` ends.
+Put callbacks that measure something before loggers such as ``keras.callbacks.TensorBoard``: only later callbacks see
+the values that they add to the logs. If the optimizer averages the weights (``use_ema=True``), the averages are
+measured, because ``fit`` ends with them.
 """
 
 import contextlib
 import io
 import math
 import os
-import time
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
+from time import perf_counter
 
 import keras
 import numpy as np
@@ -20,32 +20,34 @@ import numpy as np
 from keras_coda import evaluation, visualization
 from keras_coda.evaluation.datasets import check_dataset
 from keras_coda.explanations.explain import explain
+from keras_coda.training.summaries import EventFile, require_tensorboard
 from keras_coda.utils.checks import check_classes, check_images, check_int, num_classes_of, require, to_numpy
 from keras_coda.utils.errors import FewerGridsWarning, NotEnoughImagesError
 
 
 class ContributionMaps(keras.callbacks.Callback):
-    """Draws the contribution maps of the same images again and again while a network learns.
+    """Draws the contribution maps of the same images every few epochs while a network learns.
 
-    Every ``every`` epochs it writes ``folder/epoch-000001.png`` and so on, each image beside its maps, whole or not at
-    all, and the picture to TensorBoard. The largest residual ``|Σ contributions + bias - logit|`` of these maps goes
-    into the logs as ``largest_residual``; NaN in epochs without maps. If the loss is not finite there are none.
+    Every ``every`` epochs it draws each image beside its maps, writes the picture to ``folder/epoch-000001.png`` and so
+    on (the file appears completely or not at all), and to TensorBoard. The largest residual
+    ``|Σ contributions + bias - logit|`` of these maps is logged as ``largest_residual``, NaN in epochs without maps.
+    No maps are drawn after an epoch whose loss is not finite.
 
     Args:
-        images: ``(N, H, W, c)``, any real dtype, pixels in [0, 255]; or a data set that yields images or (images, int
-            labels) in batches, whose first ``num_images`` are taken.
-        folder: for the PNG files, created when they come; None for none.
-        log_dir: where TensorBoard looks, with a folder ``maps`` for these; needs
-            ``pip install "keras-coda[tensorboard]"``. None for none.
-        every: int, epochs from one picture to the next.
-        classes: classes to explain, as for :meth:`CoDANet.explain`; None for the true class where the data have
+        images: ``(N, H, W, c)``, any real dtype, pixels in [0, 255]; or a data set that yields batches of images or
+            of (images, int labels), of which the first ``num_images`` images are drawn.
+        folder: folder of the PNG files, created when the first is written; None for no files.
+        log_dir: the log folder of TensorBoard; the pictures get its subfolder ``maps``. Needs
+            ``pip install "keras-coda[tensorboard]"``, on every backend. None for no summaries.
+        every: int, number of epochs from one picture to the next.
+        classes: classes to explain, as for :meth:`CoDANet.explain`; None for the true class if the data have
             labels, else the predicted one.
-        num_images: int, how many images of a data set. An array is taken as a whole.
+        num_images: int, how many images to draw from a data set. Of an array all are drawn.
 
     Raises:
-        ValueError: if an argument is out of range, or neither ``folder`` nor ``log_dir`` is given. When training
-            begins: if images or classes do not fit the model.
-        ImportError: if TensorBoard is needed and not installed.
+        ValueError: if an argument is out of range, or neither ``folder`` nor ``log_dir`` is given. At the beginning of
+            the training: if images or classes do not fit the model.
+        ImportError: if ``log_dir`` is given and TensorBoard is not installed.
 
     Example:
         ```python
@@ -73,7 +75,7 @@ class ContributionMaps(keras.callbacks.Callback):
         self.every = check_int("every", every)
         self.images, self.labels = _first_images(images, check_int("num_images", num_images))
         self.classes = self.labels if classes is None else classes
-        self._writer = None
+        self._events = None
         if self.log_dir:
             require_tensorboard()
 
@@ -102,38 +104,36 @@ class ContributionMaps(keras.callbacks.Callback):
             self._write_summaries(figure, logs["largest_residual"], epoch)
 
     def _write_summaries(self, figure, residual, epoch):
-        import tensorflow as tf
-
-        if self._writer is None:
-            self._writer = tf.summary.create_file_writer(str(self.log_dir / "maps"))
+        if self._events is None:
+            self._events = EventFile(self.log_dir / "maps")
         png = io.BytesIO()
         figure.savefig(png, format="png", dpi=100)
-        with self._writer.as_default(step=epoch):  # counted from 0, as Keras' own callback does
-            tf.summary.image("contribution_maps", tf.io.decode_png(png.getvalue(), channels=3)[None])
-            tf.summary.scalar("largest_residual", residual)
-        self._writer.flush()
+        self._events.image("contribution_maps", png.getvalue(), epoch)  # counted from 0, as Keras' own callback does
+        self._events.scalar("largest_residual", residual, epoch)
+        self._events.flush()
 
     def on_train_end(self, logs=None):
         """Close TensorBoard's file."""
-        if self._writer is not None:
-            self._writer.close()
-            self._writer = None
+        if self._events is not None:
+            self._events.close()
+            self._events = None
 
 
 class Localization(keras.callbacks.Callback):
-    """Measures the localization of the maps every few epochs, and puts it into the logs as ``localization``.
+    """Measures the localization of the maps every few epochs, and logs it as ``localization``.
 
     Args:
         dataset: labeled validation images, as for :func:`keras_coda.evaluation.localization`.
-        every: int, epochs from one measurement to the next.
-        n_grids: int, as for the metric: the fewer, the faster and the less certain.
-        grid: int, images along a side of a grid.
-        missing: what is logged in epochs without a measurement: in between, and when the network does not classify
-            enough images correctly and confidently for one grid, as in the beginning. 0.0 where a tuner, which
-            compares epochs, is to maximize the value (with ``every=1``, say).
+        every: int, number of epochs from one measurement to the next.
+        n_grids: int, as for the metric. Fewer grids are faster, and the value is less certain.
+        grid: int, number of images along each side of a grid.
+        missing: float, logged in epochs without a measurement: those between two measurements, and those in which the
+            network classifies too few images correctly and confidently for one grid, as in the first epochs. Use 0.0
+            (and ``every=1``) if a tuner maximizes the value, because it compares epochs.
 
     Raises:
-        ValueError: if an argument is out of range; when training begins, if the network has too few classes.
+        ValueError: if an argument is out of range; at the beginning of the training, if the network has too few
+            classes.
 
     Example:
         ```python
@@ -163,17 +163,17 @@ class Localization(keras.callbacks.Callback):
         if (epoch + 1) % self.every or not _is_finite(logs):
             return
         with averaged_weights(self.model), warnings.catch_warnings():
-            warnings.simplefilter("ignore", FewerGridsWarning)  # it would be said every time anew
+            warnings.simplefilter("ignore", FewerGridsWarning)  # it would be repeated at every measurement
             options = {"grid": self.grid, "n_grids": self.n_grids, "verbose": False}
             with contextlib.suppress(NotEnoughImagesError):  # `missing` stays
                 logs["localization"] = evaluation.localization(self.model, self.dataset, **options).mean
 
 
 class ValidateAverages(keras.callbacks.Callback):
-    """Validates with the averaged weights of the optimizer, and goes on training with the others.
+    """Validates with the weights that the optimizer averages, and continues the training with the latest weights.
 
-    As ``keras.callbacks.SwapEMAWeights``, which exchanges them by adding and subtracting: rounding then leaves the
-    weights changed a little after every validation. Here they come back exactly.
+    ``keras.callbacks.SwapEMAWeights`` does so too, but swaps the two by additions and subtractions, whose rounding
+    changes the weights slightly at every validation. Here they come back exactly.
     """
 
     def __init__(self):
@@ -181,23 +181,23 @@ class ValidateAverages(keras.callbacks.Callback):
         self._stack = contextlib.ExitStack()
 
     def on_test_begin(self, logs=None):
-        """Put the averages in."""
+        """Set the averaged weights."""
         self._stack.enter_context(averaged_weights(self.model))
 
     def on_test_end(self, logs=None):
-        """Put the weights back."""
+        """Set the latest weights again."""
         self._stack.close()
 
 
 class TimeEstimate(keras.callbacks.Callback):
-    """Says, once, how long a training will take, from the time of its own first steps.
+    """Prints once how long a training will take, estimated from its first steps.
 
-    The first two steps, which compile, do not count; validation is left out. Nothing is said where Keras does not know
-    the number of steps beforehand, or an epoch has fewer than three.
+    The first two steps, which compile, and validation are not counted. Nothing is printed if Keras does not know the
+    number of steps in advance, or an epoch has fewer than three steps.
 
     Args:
         steps: int, how many steps to time; fewer if the first epoch has fewer.
-        shortest: float, seconds: trainings that will take less pass without a word.
+        shortest: float, in seconds: nothing is printed if the training will take less.
     """
 
     def __init__(self, steps: int = 20, shortest: float = 0.0):
@@ -205,15 +205,15 @@ class TimeEstimate(keras.callbacks.Callback):
         self.steps, self.shortest = check_int("steps", steps), shortest
 
     def on_train_begin(self, logs=None):
-        """Begin to count."""
+        """Start counting steps."""
         self._count, self._start, self._epoch = 0, None, None
 
     def on_epoch_begin(self, epoch, logs=None):
-        """Remember where the training begins."""
+        """Remember the first epoch of this call of ``fit``, which is not 0 when a training is resumed."""
         self._epoch = epoch if self._epoch is None else self._epoch
 
     def on_train_batch_end(self, batch, logs=None):
-        """Time the steps, and say how many hours all of them will take."""
+        """Time the steps, and print the estimate after the last one to be timed."""
         if self._count is None:
             return
         self._count += 1
@@ -228,20 +228,20 @@ class TimeEstimate(keras.callbacks.Callback):
         total = seconds * per_epoch * epochs
         if total >= self.shortest:
             print(
-                f"\nEstimate: {_duration(total)} for {epochs} epochs of {per_epoch:,} steps, by {seconds:.3g} s per "
+                f"\nEstimate: {duration(total)} for {epochs} epochs of {per_epoch:,} steps, from {seconds:.3g} s per "
                 f"step in the first {timed} (without compilation and validation)."
             )
         self._count = None
 
     def _now(self):
-        keras.ops.convert_to_numpy(self.model.optimizer.iterations)  # waits for an accelerator to be done
-        return time.perf_counter()
+        keras.ops.convert_to_numpy(self.model.optimizer.iterations)  # waits until an accelerator has finished the step
+        return perf_counter()
 
 
 @contextlib.contextmanager
 def averaged_weights(model: keras.Model):
-    """Give a model the weights its optimizer averaged (``use_ema=True``) within the block, and its own after it."""
-    optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)  # of loss scaling
+    """Set the weights that the optimizer averaged (``use_ema=True``) within the block; restore the latest after it."""
+    optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)  # within a LossScaleOptimizer
     if not getattr(optimizer, "use_ema", False) or not optimizer.built:
         yield
         return
@@ -253,16 +253,6 @@ def averaged_weights(model: keras.Model):
     finally:
         for variable, value in zip(variables, own, strict=True):
             variable.assign(value)
-
-
-def require_tensorboard() -> None:
-    """Raise an ``ImportError`` that says what to install unless there is TensorBoard, which TensorFlow writes by."""
-    try:
-        import tensorboard  # noqa: F401
-    except ImportError as error:
-        raise ImportError(
-            'Summaries for TensorBoard need it installed: `pip install "keras-coda[tensorboard]"`.'
-        ) from error
 
 
 def _first_images(source, count):
@@ -287,7 +277,8 @@ def _is_finite(logs):
     return math.isfinite(logs.get("loss", 0.0))
 
 
-def _duration(seconds):
+def duration(seconds: float) -> str:
+    """Return a time as text, in days, hours, minutes or seconds."""
     for unit, size in (("days", 86400), ("hours", 3600), ("minutes", 60)):
         if seconds >= 2 * size:
             return f"{seconds / size:.1f} {unit}"

@@ -10,6 +10,7 @@ from PIL import Image
 from keras_coda import CoDANet
 from keras_coda.evaluation import localization
 from keras_coda.training import callbacks
+from tests.helpers.events import summaries
 
 
 def make_data(count=12):
@@ -45,19 +46,6 @@ class Last(keras.callbacks.Callback):
 # === Contribution maps ===
 
 
-def summaries(log_dir):
-    """Return ``{tag: {step: tensor}}`` of TensorBoard's files."""
-    from tensorflow.core.util import event_pb2
-
-    found = {}
-    for path in sorted(log_dir.rglob("events*")):
-        for record in tf.data.TFRecordDataset(str(path)):
-            event = event_pb2.Event.FromString(record.numpy())
-            for value in event.summary.value:
-                found.setdefault(value.tag, {})[event.step] = tf.make_ndarray(value.tensor)
-    return found
-
-
 def test_maps_are_drawn_every_n_epochs_and_the_residual_is_logged(tmp_path):
     images, labels = make_data()
     dataset = tf.data.Dataset.from_tensor_slices((images, labels)).batch(5)
@@ -77,6 +65,8 @@ def test_maps_are_drawn_every_n_epochs_and_the_residual_is_logged(tmp_path):
     assert set(written["contribution_maps"]) == set(written["largest_residual"]) == {1, 3}
     assert written["largest_residual"][3] == np.float32(residuals[3])
     assert written["contribution_maps"][3][2].startswith(b"\x89PNG")
+    with Image.open(folder / "epoch-000004.png") as picture:
+        assert [int(size) for size in written["contribution_maps"][3][:2]] == list(picture.size)
 
 
 def test_maps_of_an_array_are_of_the_predicted_or_the_given_classes(tmp_path):
@@ -234,15 +224,15 @@ def test_maps_are_those_of_the_averages(tmp_path, monkeypatch):
 def test_time_is_estimated_once_from_the_first_steps(monkeypatch, capsys):
     seconds = iter([100.0, 106.0])  # after the second step and the fifth
     estimate = callbacks.TimeEstimate(steps=3)
-    monkeypatch.setattr(estimate, "_now", lambda: next(seconds))
+    monkeypatch.setattr(callbacks, "perf_counter", lambda: next(seconds))
     fit(make_model(), estimate, batch_size=2, epochs=1002, initial_epoch=1000)
     shown = capsys.readouterr().out.strip()
-    assert shown.startswith("Estimate: 24 seconds for 2 epochs of 6 steps, by 2 s per step in the first 3 ")
+    assert shown.startswith("Estimate: 24 seconds for 2 epochs of 6 steps, from 2 s per step in the first 3 ")
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(119, "119 seconds"), (7200, "2.0 hours"), (1e6, "11.6 days")])
 def test_durations_are_in_units_of_their_size(seconds, text):
-    assert callbacks._duration(seconds) == text
+    assert callbacks.duration(seconds) == text
 
 
 def test_short_trainings_pass_without_an_estimate(capsys):
