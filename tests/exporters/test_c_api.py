@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from keras_coda import CoDANet
 from keras_coda.exporters.protos import read_meta_graph
-from tests.models.test_coda_net import pixels, small
+from tests.helpers.networks import pixels, small
 
 # Runs in a process of its own: TensorFlow's library must not be there twice.
 C_API = """

@@ -12,12 +12,12 @@ import pytest
 import tensorflow as tf
 
 from keras_coda.exporters import lint
-from tests.models.test_coda_net import small
+from tests.helpers.networks import small
 
 # Exports version after version until it is killed, and says how long the first one took.
 EXPORT = """
 import itertools, sys, time
-from tests.models.test_coda_net import small
+from tests.helpers.networks import small
 
 model = small(filters=(2, 3), strides=1)
 for version in itertools.islice(itertools.count(1), 20):

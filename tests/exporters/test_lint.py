@@ -11,7 +11,7 @@ from keras_coda.exporters import lint, warmup
 from keras_coda.exporters.protos import read_meta_graph, signatures
 from keras_coda.exporters.saved_model import export_saved_model
 from keras_coda.exporters.signatures import Signatures
-from tests.models.test_coda_net import small
+from tests.helpers.networks import small
 
 
 def network(**arguments):

@@ -12,7 +12,7 @@ from PIL import Image
 
 from keras_coda import CoDANet
 from keras_coda.utils import atomic
-from tests.models.test_coda_net import assert_complete, pixels, small
+from tests.helpers.networks import assert_complete, pixels, small
 
 BARE = """
 import json, sys

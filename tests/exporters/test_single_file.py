@@ -16,7 +16,7 @@ import pytest
 from keras_coda import CoDANet
 from keras_coda.exporters import single_file
 from keras_coda.utils.silence import hush
-from tests.models.test_coda_net import pixels, small
+from tests.helpers.networks import pixels, small
 
 onnxruntime = pytest.importorskip("onnxruntime")
 pytest.importorskip("tf2onnx")

@@ -7,7 +7,7 @@ from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
 
 from keras_coda import CoDANet
 from keras_coda.exporters import warmup
-from tests.models.test_coda_net import small
+from tests.helpers.networks import small
 
 SHAPE = (8, 7, 3)
 SIGNATURES = ("serving_default", "contributions", "contributions_for_classes")

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 import keras_coda
+from tests.helpers.networks import pixels, small
 from tests.helpers.serving_doubles import GrpcDouble, RestDouble, real_server, real_server_binary
 from tests.helpers.serving_helpers import CLIENTS, NAMES, RGB, K, connect
 from tests.helpers.serving_models import LoadedVersion, Models
-from tests.models.test_coda_net import pixels, small
 
 
 @pytest.fixture(scope="session")

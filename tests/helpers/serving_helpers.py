@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image
 
 from keras_coda import serving
-from tests.models.test_coda_net import pixels
+from tests.helpers.networks import pixels
 
 RGB, K = (8, 7, 3), 2
 NAMES = ("cat", "dog", "öl")

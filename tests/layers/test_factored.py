@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from keras_coda import CoDANet, DAUConv2D
 from keras_coda.explanations.compiled import compiled_explainer
 from keras_coda.layers import patches, rescaling
-from tests.models.test_coda_net import assert_complete, pixels, small
+from tests.helpers.networks import assert_complete, pixels, small
 
 
 def unfactored(x, layer):

@@ -11,16 +11,7 @@ import keras_coda
 from keras_coda import CoDANet, DAUConv2D
 from keras_coda.utils.errors import PixelRangeWarning
 from tests.helpers import reference
-
-
-def small(**arguments):
-    """A network of three layers for 8x7 images of two channels, unless told otherwise."""
-    defaults = {"input_shape": (8, 7, 2), "filters": (4, 5, 3), "ranks": 3, "strides": (1, 2, 1), "temperature": 2.0}
-    return CoDANet(3, **{**defaults, **arguments})
-
-
-def pixels(batch=2, shape=(8, 7, 2), seed=0):
-    return np.random.default_rng(seed).integers(0, 256, (batch, *shape), dtype="uint8")
+from tests.helpers.networks import assert_complete, pixels, small
 
 
 @st.composite
@@ -55,13 +46,6 @@ def networks(draw):
         "logit_bias": draw(st.sampled_from([0.0, -2.2])),
     }
     return arguments, (size, size + draw(st.integers(0, 3)), channels)
-
-
-def assert_complete(explanation):
-    total = explanation.contributions.sum((2, 3)) + np.float32(explanation.bias)
-    error = np.abs(total - explanation.explained_logits)
-    assert (error <= 1e-5 * np.maximum(1, np.abs(explanation.explained_logits))).all(), error.max()
-    np.testing.assert_allclose(explanation.residual, error, atol=1e-5)
 
 
 @settings(max_examples=8)

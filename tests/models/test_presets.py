@@ -6,7 +6,7 @@ import pytest
 
 from keras_coda import CoDANet, data
 from keras_coda.models import presets
-from tests.models.test_coda_net import pixels, small
+from tests.helpers.networks import pixels, small
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ import keras_coda
 from keras_coda import serving
 from keras_coda.exporters import signatures
 from keras_coda.serving import requests
+from tests.helpers.networks import pixels
 from tests.helpers.serving_helpers import CLIENTS, RGB, K, assert_close, connect, encoded, with_pixel
-from tests.models.test_coda_net import pixels
 
 pytest_plugins = ["tests.helpers.serving_fixtures"]
 

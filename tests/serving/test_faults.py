@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from keras_coda import serving
+from tests.helpers.networks import pixels
 from tests.helpers.serving_helpers import RGB, assert_close, connect
 from tests.helpers.serving_json import Refused
-from tests.models.test_coda_net import pixels
 
 pytest_plugins = ["tests.helpers.serving_fixtures"]
 

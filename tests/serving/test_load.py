@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from keras_coda import serving
+from tests.helpers.networks import pixels, small
 from tests.helpers.serving_doubles import GrpcDouble, RestDouble
 from tests.helpers.serving_helpers import CLIENTS, RGB, K, connect, encoded
 from tests.helpers.serving_models import LoadedVersion, Models
-from tests.models.test_coda_net import pixels, small
 
 pytest_plugins = ["tests.helpers.serving_fixtures"]
 

@@ -9,8 +9,8 @@ import requests
 import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
+from tests.helpers.networks import pixels
 from tests.helpers.serving_helpers import RGB, K, encoded, with_pixel
-from tests.models.test_coda_net import pixels
 
 pytest_plugins = ["tests.helpers.serving_fixtures"]
 

@@ -1,0 +1,24 @@
+"""Small networks and random images, and the check that maps sum to the logits."""
+
+import numpy as np
+
+from keras_coda import CoDANet
+
+
+def small(**arguments):
+    """Build a network of three layers for 8x7 images of two channels; arguments replace the defaults."""
+    defaults = {"input_shape": (8, 7, 2), "filters": (4, 5, 3), "ranks": 3, "strides": (1, 2, 1), "temperature": 2.0}
+    return CoDANet(3, **{**defaults, **arguments})
+
+
+def pixels(batch=2, shape=(8, 7, 2), seed=0):
+    """Draw random images, uint8."""
+    return np.random.default_rng(seed).integers(0, 256, (batch, *shape), dtype="uint8")
+
+
+def assert_complete(explanation):
+    """Check that contributions and bias sum to the explained logits, and that `residual` reports the difference."""
+    total = explanation.contributions.sum((2, 3)) + np.float32(explanation.bias)
+    error = np.abs(total - explanation.explained_logits)
+    assert (error <= 1e-5 * np.maximum(1, np.abs(explanation.explained_logits))).all(), error.max()
+    np.testing.assert_allclose(explanation.residual, error, atol=1e-5)
