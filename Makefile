@@ -14,6 +14,7 @@ test: .venv/.test ## all tests
 lint: .venv/.test ## format and lint, checked only
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	$(BIN)/lint-imports --no-cache
 
 format: .venv/.test
 	$(BIN)/ruff format .

@@ -8,6 +8,8 @@ import hypothesis
 import keras
 import pytest
 
+pytest.register_assert_rewrite("tests.helpers")  # what fails in a helper shows its values, too
+
 hypothesis.settings.register_profile(
     "tests",
     deadline=None,

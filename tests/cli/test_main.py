@@ -12,18 +12,10 @@ from PIL import Image
 
 from keras_coda import CoDANet, Explanation, training
 from keras_coda.models import presets
-from keras_coda_cli import main
+from tests.helpers.commands import run, write_image
 
 ROOT = Path(__file__).parents[2]
 COMMANDS = ("demo", "train", "evaluate", "explain", "export", "presets")
-
-
-def write_image(path, seed=0, size=(9, 7), mode="RGB"):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    channels = {"RGB": (3,), "RGBA": (4,), "L": ()}[mode]
-    pixels = np.random.default_rng(seed).integers(0, 256, (*size[::-1], *channels), dtype="uint8")
-    Image.fromarray(pixels, mode).save(path)
-    return path
 
 
 @pytest.fixture(scope="module")
@@ -44,10 +36,6 @@ def model_folder(tmp_path_factory):
     model = CoDANet(2, input_shape=(8, 8, 3), filters=(4, 2), ranks=2, class_names=("bright", "dark"))
     model.save_to_preset(folder)
     return folder
-
-
-def run(*arguments):
-    return main.main([str(argument) for argument in arguments])
 
 
 # === Usage ===

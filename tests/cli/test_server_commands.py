@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from keras_coda import CoDANet, Explanation, serving
-from tests.cli.test_main import run, write_image
+from tests.helpers.commands import run, write_image
 from tests.helpers.serving_doubles import GrpcDouble, RestDouble
 from tests.helpers.serving_models import LoadedVersion, Models
 

@@ -2,31 +2,10 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from PIL import Image
 from sklearn.datasets import load_digits
 
 from keras_coda import data
-
-
-def arrays(dataset):
-    """All the images and labels of a batched data set."""
-    images, labels = zip(*dataset.as_numpy_iterator(), strict=True)
-    return np.concatenate(images), np.concatenate(labels)
-
-
-def picture(seed, size=(24, 20)):
-    """A smooth random color image, (height, width)."""
-    pixels = np.random.default_rng(seed).integers(0, 256, (4, 4, 3)).astype("uint8")
-    return Image.fromarray(pixels).resize(size[::-1])
-
-
-def fill(folder, classes=("cat", "dog"), count=5, suffix="png", **kwargs):
-    for index, name in enumerate(classes):
-        (folder / name).mkdir(parents=True)
-        for i in range(count):
-            picture(100 * index + i, **kwargs).save(folder / name / f"{i}.{suffix}")
-    return folder
-
+from tests.helpers.datasets import arrays
 
 # === Digits ===
 

@@ -7,21 +7,7 @@ from PIL import Image
 
 from keras_coda import data
 from keras_coda.data import folders
-from tests.data.test_data import arrays
-
-
-def picture(seed, size=(24, 20)):
-    """A smooth random color image, (height, width)."""
-    pixels = np.random.default_rng(seed).integers(0, 256, (4, 4, 3)).astype("uint8")
-    return Image.fromarray(pixels).resize(size[::-1])
-
-
-def fill(folder, classes=("cat", "dog"), count=5, suffix="png", **kwargs):
-    for index, name in enumerate(classes):
-        (folder / name).mkdir(parents=True)
-        for i in range(count):
-            picture(100 * index + i, **kwargs).save(folder / name / f"{i}.{suffix}")
-    return folder
+from tests.helpers.datasets import arrays, fill, picture
 
 
 def test_folder_of_class_folders_is_split(tmp_path):

@@ -12,8 +12,6 @@ from keras_coda.serving import requests
 from tests.helpers.networks import pixels
 from tests.helpers.serving_helpers import CLIENTS, RGB, K, assert_close, connect, encoded, with_pixel
 
-pytest_plugins = ["tests.helpers.serving_fixtures"]
-
 ALL_CLASSES = np.array([[2, 0]])
 
 

@@ -8,8 +8,6 @@ from tests.helpers.networks import pixels
 from tests.helpers.serving_helpers import RGB, assert_close, connect
 from tests.helpers.serving_json import Refused
 
-pytest_plugins = ["tests.helpers.serving_fixtures"]
-
 ALL_CLASSES = np.array([[2, 0]])
 
 

@@ -15,8 +15,6 @@ from tests.helpers.serving_doubles import GrpcDouble, RestDouble
 from tests.helpers.serving_helpers import CLIENTS, RGB, K, connect, encoded
 from tests.helpers.serving_models import LoadedVersion, Models
 
-pytest_plugins = ["tests.helpers.serving_fixtures"]
-
 CALLERS, REQUESTS, AFTER_THE_SWITCH = 32, 9, 3
 POOL = pixels(24, RGB, seed=3)
 FILES = [encoded(image) for image in POOL]

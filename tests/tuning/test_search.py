@@ -21,8 +21,7 @@ from keras_coda.tuning.results import HYPERPARAMETERS, TemperatureStudy, TuningR
 from keras_coda.tuning.search import CoDAHyperModel, tune
 from tests.helpers import quarters
 from tests.helpers.quarters import FAST, Killed
-
-FIXED = {"temperature": 1.0, "rank_multiplier": 1.0, "learning_rate": 0.03, "linear_map_regularization": 0.0}
+from tests.helpers.searches import FIXED, search
 
 
 @pytest.fixture(scope="module")
@@ -33,10 +32,6 @@ def data():
 @pytest.fixture(scope="module")
 def preset(tmp_path_factory):
     return quarters.save_preset(tmp_path_factory.mktemp("preset"))
-
-
-def search(data, preset, out, **options):
-    return tune(data, preset, out, **{"epochs": 1, "verbose": 0, "oracle": "random", **FIXED, **FAST, **options})
 
 
 # === What is searched ===
@@ -267,9 +262,11 @@ def test_any_tuner_of_keras_tuner_takes_the_hypermodel(data, preset, tmp_path):
 # === Several processes ===
 
 WORKER = """
-import sys
+import os, pathlib, sys, time
 from keras_tuner.src.distribute import oracle_chief
-from tests.tuning.test_search import *
+from keras_coda.tuning.search import CoDAHyperModel
+from tests.helpers import quarters
+from tests.helpers.searches import search
 
 class Quick:  # the chief looks every 20 s whether it may go
     sleep = staticmethod(lambda seconds: time.sleep(min(seconds, 0.2)))

@@ -9,7 +9,7 @@ from matplotlib.image import imread
 
 from keras_coda.visualization.figure import save_picture
 from keras_coda.visualization.maps import plot_contributions
-from tests.visualization.test_maps import arguments
+from tests.helpers.map_arguments import arguments
 
 
 def test_figure_is_saved_at_the_resolution_asked_for(tmp_path):

@@ -1,0 +1,1 @@
+from tests.helpers.serving_fixtures import *  # noqa: F403
