@@ -29,12 +29,12 @@ def train(args: argparse.Namespace) -> None:
 
 def evaluate(args: argparse.Namespace) -> None:
     """Measure a network on validation images."""
-    from keras_coda import training
+    from keras_coda import evaluation
 
     model = _load_model(args.model)
     data = _load_for(model, args)
     figures = {"model": str(args.model), "data": data.name}
-    figures |= training.evaluate(model, data.validation, num_images=data.num_validation)
+    figures |= evaluation.evaluate(model, data.validation, num_images=data.num_validation)
     _print_table([
         ("accuracy", f"{figures['accuracy']:.2%} of {figures['num_images']} images"),
         ("loss", f"{figures['loss']:.4f}"),
@@ -50,14 +50,14 @@ def evaluate(args: argparse.Namespace) -> None:
 
 def compare(args: argparse.Namespace) -> None:
     """Measure contribution maps and post-hoc methods beside each other."""
-    from keras_coda import posthoc
+    from keras_coda import evaluation
     from keras_coda.visualization.figure import save_picture
 
     model = _load_model(args.model)
     data = _load_for(model, args)
     methods = None if args.methods is None else [name.strip() for name in args.methods.split(",")]
     options = {"n_grids": args.grids, "n_images": args.images, "out": args.out}
-    comparison = posthoc.compare(model, data.validation, methods, **options)
+    comparison = evaluation.compare(model, data.validation, methods, **options)
     print(comparison)
     save_picture(comparison.plot(), Path(args.out) / "comparison.png")
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from keras_coda import training, visualization
+from keras_coda import evaluation, training, visualization
 from keras_coda.data.load import load
 from keras_coda.exporters.saved_model import compare_saved_model
 
@@ -32,7 +32,7 @@ def run(out: str | os.PathLike = "demo", *, epochs: int = 20, seed: int = 0, ver
     print(f"Training on {data.num_train} digits, {model.count_params():,} parameters")
     figures = training.train(model, data, out / "training", epochs=epochs, restart=True, verbose=verbose)
     print(f"Explaining {data.num_validation} others")
-    evaluation = training.evaluate(model, data.validation, num_images=data.num_validation, verbose=bool(verbose))
+    measured = evaluation.evaluate(model, data.validation, num_images=data.num_validation, verbose=bool(verbose))
     images, labels = (np.concatenate(parts) for parts in zip(*data.validation.as_numpy_iterator(), strict=True))
     print("Drawing")
     pictures = draw(model, images, labels, out / "pictures")
@@ -43,7 +43,7 @@ def run(out: str | os.PathLike = "demo", *, epochs: int = 20, seed: int = 0, ver
     model.export(served, top_k=3)
     return {
         "validation_accuracy": figures["validation_accuracy"],
-        "largest_residual": evaluation["largest_residual"],
+        "largest_residual": measured["largest_residual"],
         "seconds_per_epoch": figures["seconds_per_epoch"],
         "saved_model_difference": compare_saved_model(model, served, images),
         "pictures": str(pictures[0].parent),

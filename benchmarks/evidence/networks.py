@@ -3,8 +3,8 @@
 from pathlib import Path
 
 import keras_coda
-from keras_coda import posthoc, training
-from keras_coda.evaluation import localization, pixel_removal
+from keras_coda import posthoc
+from keras_coda.evaluation import Comparison, compare, evaluate, localization, pixel_removal
 from keras_coda.visualization.figure import save_picture
 
 ROOT = Path(__file__).parents[2]
@@ -41,14 +41,14 @@ def run(preset: str, source: str, quick: bool, *, n_grids: int, n_images: int, a
     data, model = load(source, preset), keras_coda.CoDANet.from_preset(preset, load_weights=True)
     if quick:
         (n_grids, n_images) = alone = (5, 32)
-    figures = training.evaluate(model, data.validation, num_images=data.num_validation)
+    figures = evaluate(model, data.validation, num_images=data.num_validation)
     # The maps alone take minutes where all methods take hours; what the comparison finds is kept for a later run.
     located = localization(model, data.validation, n_grids=alone[0])
     least = pixel_removal(model, data.validation, n_images=alone[1])
     most = pixel_removal(model, data.validation, n_images=n_images, order="most")
     kept = KEPT / f"{preset}{'-quick' * quick}"
     methods, sizes = [*posthoc.methods(), *TF_EXPLAIN], {"n_grids": n_grids, "n_images": n_images}
-    comparison = posthoc.compare(model, data.validation, methods, **sizes, out=kept)
+    comparison = compare(model, data.validation, methods, **sizes, out=kept)
 
     PICTURES.mkdir(parents=True, exist_ok=True)
     save_picture(comparison.plot(), PICTURES / f"{preset}-comparison.png")
@@ -69,7 +69,7 @@ def run(preset: str, source: str, quick: bool, *, n_grids: int, n_images: int, a
     }
 
 
-def _compared(comparison: posthoc.Comparison) -> dict:
+def _compared(comparison: Comparison) -> dict:
     """Each method's figures, and by how much the contribution maps, the first, are ahead of it on the same units."""
     metrics = {"localization": comparison.localization, "removal": comparison.pixel_removal}
     return {

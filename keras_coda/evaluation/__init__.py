@@ -1,11 +1,18 @@
-"""How good attribution maps are: the metrics of the papers, and methods compared by them.
+"""How good predictions and attribution maps are: the metrics of the papers, and explainers compared by them.
 
-Here belongs what measures. Methods belong to `keras_coda.explanations` (exact maps) and `keras_coda.posthoc`.
+Here belongs what measures. Explainers belong to `keras_coda.explanations` (exact maps) and `keras_coda.posthoc`.
 """
 
+from keras_coda.evaluation.accuracy import evaluate as evaluate
+from keras_coda.evaluation.comparison import METRICS as METRICS
 from keras_coda.evaluation.comparison import Comparison as Comparison
+from keras_coda.evaluation.comparison import Metric as Metric
 from keras_coda.evaluation.comparison import compare as compare
+from keras_coda.evaluation.datasets import labeled_batches as labeled_batches
 from keras_coda.evaluation.localization_grids import LocalizationResult as LocalizationResult
 from keras_coda.evaluation.localization_grids import localization as localization
 from keras_coda.evaluation.removal import PixelRemovalResult as PixelRemovalResult
 from keras_coda.evaluation.removal import pixel_removal as pixel_removal
+from keras_coda.evaluation.results import Result as Result
+from keras_coda.utils.errors import FewerGridsWarning as FewerGridsWarning
+from keras_coda.utils.errors import NotEnoughImagesError as NotEnoughImagesError

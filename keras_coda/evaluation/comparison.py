@@ -1,41 +1,72 @@
-"""Exact contribution maps and other explainers beside each other, by both metrics."""
+"""Exact contribution maps and other explainers, compared by all metrics."""
 
 import dataclasses
-import json
+import inspect
 import os
 import sys
 import urllib.parse
-from collections.abc import Iterable, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import keras
 
 from keras_coda.evaluation.datasets import check_dataset, labeled_batches
-from keras_coda.evaluation.localization_grids import LocalizationResult, localization, of_any_size
-from keras_coda.evaluation.removal import PixelRemovalResult, pixel_removal
+from keras_coda.evaluation.localization_grids import LocalizationResult, prepare_localization
+from keras_coda.evaluation.removal import PixelRemovalResult, prepare_pixel_removal
+from keras_coda.evaluation.results import Result
 from keras_coda.explanations.explainers import Explainer, name_of
 from keras_coda.posthoc.methods import get
 from keras_coda.posthoc.methods import methods as all_methods
-from keras_coda.utils.atomic import new_file
 from keras_coda.utils.checks import require
 from keras_coda.utils.hashing import digest, digest_of_model
+from keras_coda.utils.records import to_json
+from keras_coda.utils.run_folder import RunFolder
+from keras_coda.utils.tables import markdown_table
 from keras_coda.visualization import metrics
 
 ARGUMENTS = "arguments.json"
-_KINDS = {localization: LocalizationResult, pixel_removal: PixelRemovalResult}
+
+
+@dataclasses.dataclass(frozen=True)
+class Metric:
+    """A metric as :func:`compare` uses it.
+
+    Attributes:
+        result: the class of its results. It says how they are shown, see :class:`~keras_coda.evaluation.Result`.
+        prepare: a function ``(model, dataset, **options)`` that does once what all explainers need, and returns a
+            function from an explainer to its result. Its keyword arguments, with or without defaults, are a choice of
+            those of :func:`compare`.
+    """
+
+    result: type[Result]
+    prepare: Callable[..., Callable[[Explainer | None], Result]]
+
+
+# The metrics of a comparison. The names are those of its attributes, and the files' in the folder of a comparison.
+METRICS: dict[str, Metric] = {
+    "localization": Metric(LocalizationResult, prepare_localization),
+    "pixel_removal": Metric(PixelRemovalResult, prepare_pixel_removal),
+}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Comparison:
-    """Both metrics of several explainers, in one order.
+    """The results of all metrics for several explainers.
 
     Attributes:
-        localization: a :class:`~keras_coda.evaluation.LocalizationResult` of each explainer.
-        pixel_removal: a :class:`~keras_coda.evaluation.PixelRemovalResult` of each.
+        results: for each metric, by name, the results of all explainers in the same order.
     """
 
-    localization: tuple[LocalizationResult, ...]
-    pixel_removal: tuple[PixelRemovalResult, ...]
+    results: Mapping[str, tuple[Result, ...]]
+
+    @property
+    def localization(self) -> tuple[LocalizationResult, ...]:
+        """A :class:`~keras_coda.evaluation.LocalizationResult` for each explainer."""
+        return self.results["localization"]
+
+    @property
+    def pixel_removal(self) -> tuple[PixelRemovalResult, ...]:
+        """A :class:`~keras_coda.evaluation.PixelRemovalResult` for each explainer."""
+        return self.results["pixel_removal"]
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -43,40 +74,27 @@ class Comparison:
         return tuple(result.explainer for result in self.localization)
 
     def table(self) -> str:
-        """Return a Markdown table: mean and standard error of both metrics, the best of each column in bold."""
-        first, removal = self.localization[0], self.pixel_removal[0]
-        best = [max(result.mean for result in results) for results in (self.localization, self.pixel_removal)]
-        rows = [
-            [name, *(_cell(result, highest) for result, highest in zip(pair, best, strict=True))]
-            for name, *pair in zip(self.names, self.localization, self.pixel_removal, strict=True)
-        ]
-        header = ["method", f"localization (chance {first.chance:.3f})",
-                  f"pixel removal, AUC (untouched {removal.curve[0]:.3f})"]  # fmt: skip
-        widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
-        rows = [header, ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])], *rows]
-        lines = ["| " + " | ".join(map(str.ljust, row, widths)) + " |" for row in rows]
-        cells = f"{first.n_grids} grids of {first.grid}x{first.grid} images"
-        share = f"up to {removal.shares[-1]:.0%} of the pixels, {removal.order} important first"
-        return "\n".join([*lines, "", f"Mean ± standard error; {cells}; {removal.n_images} images, {share}."])
+        """Return a Markdown table: mean and standard error of every metric, the best of each column in bold."""
+        columns = list(self.results.values())
+        cells = [[_cell(result, max(other.mean for other in results)) for result in results] for results in columns]
+        head = ("method", *(results[0].heading for results in columns))
+        table = markdown_table(head, zip(self.names, *cells, strict=True), right=range(1, len(head)))
+        notes = "; ".join(results[0].footnote for results in columns)
+        return f"{table}\n\nMean ± standard error; {notes}."
 
     def __str__(self) -> str:
         return self.table()
 
     def to_json(self, path: str | os.PathLike | None = None) -> str:
-        """Return all results as JSON, each as its own ``to_json``; write them, whole or not at all, to a ``path``."""
-        results = {
-            "localization": [json.loads(result.to_json()) for result in self.localization],
-            "pixel_removal": [json.loads(result.to_json()) for result in self.pixel_removal],
-        }
-        text = json.dumps(results, allow_nan=False)
-        if path is not None:
-            with new_file(path) as temporary:
-                temporary.write_text(text + "\n", encoding="utf-8")
-        return text
+        """Return all results as JSON, each as its own ``to_json``, and also write them to ``path`` if it is given.
+
+        The file appears whole or not at all.
+        """
+        return to_json(self.results, path)
 
     def plot(self):
-        """Draw both metrics as one ``matplotlib.figure.Figure``."""
-        return metrics.plot_comparison(self.localization, self.pixel_removal)
+        """Draw all metrics as one ``matplotlib.figure.Figure``."""
+        return metrics.plot_comparison(*self.results.values())
 
 
 def compare(
@@ -96,13 +114,14 @@ def compare(
     out: str | os.PathLike | None = None,
     verbose: bool = True,
 ) -> Comparison:
-    """Measure exact contribution maps and other explainers by both metrics, on the same images.
+    """Measure exact contribution maps and other explainers by all metrics, on the same images.
 
     Args:
-        model: an explainable model, see :func:`keras_coda.explain`, that localization can make grids for.
-        dataset: yields (images, int labels) in batches, the same ones in the same order however often it is read.
-        methods: names among :func:`~keras_coda.posthoc.methods` or explainers, whose ``__name__`` is their name. None:
-            all of tf-explain's. The exact maps come first in any case.
+        model: an explainable model, see :func:`keras_coda.explain`, that :func:`localization` accepts.
+        dataset: yields (images, int labels) in batches. It must yield the same images in the same order every time it
+            is read.
+        methods: names among :func:`keras_coda.posthoc.methods`, or explainers, which need different ``__name__``. None:
+            all methods of that list. The exact maps always come first.
         n_grids: see :func:`keras_coda.evaluation.localization`, also for ``grid`` and ``confidence``.
         grid: int.
         confidence: float.
@@ -110,19 +129,20 @@ def compare(
         fraction: float.
         points: int.
         order: ``"least"`` or ``"most"``.
-        batch_size: of both metrics: grids, and images, at a time.
-        seed: int, of both metrics.
-        out: a folder. Every result is written to it as soon as it is there, whole or not at all, and the same call
-            goes on after an interruption with what is missing. Methods may be added later. None: nothing is written.
+        batch_size: grids, or images, per batch.
+        seed: int, of all metrics.
+        out: a folder. Every result is written to it as soon as it has been measured, and the same call resumes an
+            interrupted comparison with the results that are missing. More methods may be added later. None: nothing is
+            written.
         verbose: whether to show progress.
 
     Returns:
         A :class:`Comparison`.
 
     Raises:
-        ImportError: without tf-explain and OpenCV, if a method needs them.
-        ValueError: as the metrics; for unknown methods or two of one name, data that differ from one reading to the
-            next, and a folder that holds something else or the results of another model, data or arguments.
+        ImportError: if a method needs tf-explain or OpenCV and they are not installed.
+        ValueError: as the metrics; for unknown methods or two with the same name, data that differ from one reading to
+            the next, and a folder that holds something else or the results of another model, data or arguments.
 
     Example:
         ```python
@@ -144,32 +164,34 @@ def compare(
     names = [name_of(explainer) for explainer in explainers]
     twice = sorted({name for name in names if names.count(name) > 1})
     require(not twice, "Methods must have different names", "Set their `__name__`", twice=twice)
-    options = {
-        localization: {"n_grids": n_grids, "grid": grid, "confidence": confidence, "seed": seed},
-        pixel_removal: {"n_images": n_images, "fraction": fraction, "points": points, "order": order, "seed": seed},
-    }
+    explainers = dict(zip(names, explainers, strict=True))
+    measured = {"n_grids": n_grids, "grid": grid, "confidence": confidence, "n_images": n_images, "fraction": fraction,
+                "points": points, "order": order, "seed": seed}  # fmt: skip
     unchanged = _Unchanged(dataset, model)
     store = None
     if out is not None:
-        facts = {"model": digest_of_model(model), "dataset": unchanged.digest}
-        arguments = {**facts, **options[localization], **options[pixel_removal]}
-        store = _Store(Path(out).expanduser(), arguments, dict(zip(names, explainers, strict=True)))
+        store = _Store(out, {"model": digest_of_model(model), "dataset": unchanged.digest, **measured}, explainers)
 
-    # One copy for all methods: localization would make and compile one for each.
-    models = {localization: of_any_size(model), pixel_removal: model}
-    results = {localization: [], pixel_removal: []}
-    for name, explainer in zip(names, explainers, strict=True):
-        for metric, found in results.items():
-            result = store and store.read(metric, name)
+    options = {**measured, "batch_size": batch_size, "verbose": verbose}
+    measures, results = {}, {name: [] for name in METRICS}
+    for name, explainer in explainers.items():
+        for kind, metric in METRICS.items():
+            result = store and store.read(kind, name)
             if result is None:
                 if verbose:
-                    print(f"{name}: {metric.__name__.replace('_', ' ')}")
-                run = {**options[metric], "batch_size": batch_size, "verbose": verbose}
-                result = metric(models[metric], unchanged, explainer=explainer, **run)
+                    print(f"{name}: {kind.replace('_', ' ')}")
+                if kind not in measures:  # only now: a finished comparison needs no predictions
+                    measures[kind] = _prepare(metric, model, unchanged, options)
+                result = measures[kind](explainer)
                 if store:
-                    store.write(metric, result)
-            found.append(result)
-    return Comparison(*map(tuple, results.values()))
+                    store.write(kind, result)
+            results[kind].append(result)
+    return Comparison({kind: tuple(found) for kind, found in results.items()})
+
+
+def _prepare(metric, model, dataset, options):
+    taken = inspect.signature(metric.prepare).parameters
+    return metric.prepare(model, dataset, **{name: value for name, value in options.items() if name in taken})
 
 
 def _cell(result, highest):
@@ -178,12 +200,13 @@ def _cell(result, highest):
 
 
 class _Unchanged:
-    """A data set that raises if it does not give what it gave when it was read first, and is checked then."""
+    """A data set that is checked when it is read first, and raises if a later reading yields something else."""
 
     def __init__(self, dataset, model):
         check_dataset(dataset)
         rule = "`dataset` must be readable several times, once for each method and metric"
-        require(iter(dataset) is not dataset, rule, "Pass a list of batches, say", dataset=type(dataset).__name__)
+        is_fit = iter(dataset) is not dataset
+        require(is_fit, rule, "Pass a list of batches instead of a generator", dataset=type(dataset).__name__)
         self._dataset, self._model = dataset, model
         self._digests = [digest(*batch) for batch in self._batches()]
         self.digest = digest(*self._digests)
@@ -203,38 +226,22 @@ class _Unchanged:
 
 
 class _Store:
-    """A folder with the results of one comparison; it is checked at once and written with the first result."""
+    """The folder of one comparison. It is checked at once; nothing is written before the first result."""
 
-    def __init__(self, folder, arguments, explainers):
-        # What a method was told is known of dataclasses, as tf-explain's methods are here; of others only the name.
+    def __init__(self, out, arguments, explainers):
+        # The arguments of a dataclass are in its repr; of other explainers only the name can be compared.
         named = {name: repr(e) if dataclasses.is_dataclass(e) else name for name, e in explainers.items()}
         arguments = {**arguments, "methods": named}
-        self._folder, self._arguments = folder, json.loads(json.dumps(arguments, default=float))
-        files = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else [folder.name] * folder.exists()
-        if ARGUMENTS not in files:
-            rule = "The folder must be new, empty or hold a comparison"
-            require(not files, rule, "Choose another folder", out=str(folder), files=files[:10])
-            return
-        before, now = json.loads((folder / ARGUMENTS).read_text(encoding="utf-8")), self._arguments
-        methods = before.get("methods", {})
-        facts = [(name, before.get(name), value) for name, value in now.items() if name != "methods"]
-        facts += [(name, methods[name], value) for name, value in named.items() if name in methods]  # others: added
-        changed = ", ".join(f"{name}={new!r} (it was {old!r})" for name, old, new in facts if old != new)
-        rule = "A comparison goes on with the model, data and arguments it began with"
-        fix = "Repeat them as they were, or choose another folder"
-        require(not changed, rule, fix, out=str(folder), changed=changed)
-        self._arguments["methods"] = methods | named
+        self._folder = RunFolder(out, arguments, file=ARGUMENTS, what="comparison", additive="methods")
 
-    def read(self, metric, name):
+    def read(self, kind, name):
         """Return a result, or None if it is not there yet."""
-        path = self._path(metric, name)
-        return _KINDS[metric].from_json(path) if path.exists() else None
+        path = self._path(kind, name)
+        return METRICS[kind].result.from_json(path) if path.exists() else None
 
-    def write(self, metric, result):
-        self._folder.mkdir(parents=True, exist_ok=True)
-        with new_file(self._folder / ARGUMENTS) as temporary:
-            temporary.write_text(json.dumps(self._arguments, indent=2) + "\n", encoding="utf-8")
-        result.to_json(self._path(metric, result.explainer))
+    def write(self, kind, result):
+        self._folder.begin()
+        result.to_json(self._path(kind, result.explainer))
 
-    def _path(self, metric, name):
-        return self._folder / f"{metric.__name__}-{urllib.parse.quote(name, safe=' (),=')}.json"
+    def _path(self, kind, name):
+        return self._folder.path / f"{kind}-{urllib.parse.quote(name, safe=' (),=')}.json"

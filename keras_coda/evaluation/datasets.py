@@ -1,4 +1,4 @@
-"""Data sets of labeled images, read and checked a bounded number of images at a time."""
+"""Labeled data sets: read in batches of limited size, and checked."""
 
 from collections.abc import Iterable, Iterator
 
@@ -7,39 +7,33 @@ import numpy as np
 
 from keras_coda.explanations.compiled import default_batch_size
 from keras_coda.utils.checks import check_images, num_classes_of, require, to_numpy
-
-
-def with_progress(dataset: Iterable, verbose: bool) -> Iterator:
-    """Iterate over the batches of a data set with a progress bar."""
-    bar = keras.utils.Progbar(_length(dataset), unit_name="batch") if verbose else None
-    count = 0
-    for count, batch in enumerate(dataset, 1):
-        yield batch
-        if bar:
-            bar.update(count)
-    if bar and count != bar.target:
-        bar.update(count, finalize=True)
+from keras_coda.utils.progress import is_infinite
 
 
 def check_dataset(dataset: Iterable, *, infinite: bool = False) -> None:
-    """Raise ``ValueError`` if a data set cannot be iterated over, or never ends and is not allowed to."""
-    fix = "Pass `data.validation`, say" if hasattr(dataset, "validation") else "Batch arrays: `[(images, labels)]`"
+    """Raise ``ValueError`` if a data set cannot be iterated over, or is infinite.
+
+    Args:
+        dataset: yields (images, labels).
+        infinite: whether it may be infinite.
+    """
+    fix = "Pass `data.validation`" if hasattr(dataset, "validation") else "Batch arrays: `[(images, labels)]`"
     is_iterable = hasattr(dataset, "__iter__") and not isinstance(dataset, (str, dict))
     require(is_iterable, "`dataset` must yield (images, labels)", fix, dataset=type(dataset).__name__)
-    is_finite = infinite or not hasattr(dataset, "cardinality") or int(dataset.cardinality()) != -1  # TensorFlow's mark
-    require(is_finite, "`dataset` must come to an end", "Use `dataset.take(...)`", cardinality="infinite")
+    is_fit = infinite or not is_infinite(dataset)
+    require(is_fit, "`dataset` must come to an end", "Use `dataset.take(...)`", cardinality="infinite")
 
 
 def labeled_batches(
     dataset: Iterable, model: keras.Model, batch_size: int | None = None, limit: int | None = None
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield ``(images, labels)``, checked: images as they are stored ``(batch, H, W, c)``, labels int32 ``(batch,)``.
+    """Yield checked ``(images, labels)``: images in their own dtype ``(batch, H, W, c)``, labels int32 ``(batch,)``.
 
     Args:
         dataset: yields (images, labels): a batched ``tf.data.Dataset``, or any iterable.
         model: for the channels, the size and the number of classes that the data must fit.
-        batch_size: larger batches are cut; None for as many images as memory should be given to.
-        limit: stop after so many images.
+        batch_size: larger batches are split; None: chosen from the image size, at most 32.
+        limit: stop after this many images; None for all.
 
     Raises:
         ValueError: for unlabeled data, labels that are not classes of the model, images that differ in size or do not
@@ -76,12 +70,6 @@ def _check_batch(batch, num_classes):
     is_fit = is_int and labels.ndim == 1 and images.shape[:1] == labels.shape
     require(is_fit, rule, fix, dtype=str(labels.dtype), shape=labels.shape, images=images.shape)
     wrong = np.unique(labels[(labels < 0) | (labels >= num_classes)])[:10].tolist()
-    fix = "Number the classes from 0, or use data whose classes are those of the model"
+    fix = "Number the classes from 0, or use data with the classes of the model"
     require(not wrong, f"Labels must be in [0, {num_classes - 1}]", fix, labels=wrong)
     return images, labels.astype("int32")
-
-
-def _length(dataset):
-    """Return the number of batches, or None where it is not known."""
-    count = int(dataset.cardinality()) if hasattr(dataset, "cardinality") else getattr(dataset, "__len__", int)()
-    return count if count > 0 else None

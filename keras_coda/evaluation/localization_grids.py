@@ -1,20 +1,22 @@
-"""The grid pointing game: does the map of a class lie on the image of that class, among images of other classes?"""
+"""The grid pointing game: is the map of a class located on the image of that class, among images of other classes?"""
 
 import dataclasses
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import ClassVar
 
 import keras
 import numpy as np
 
 from keras_coda.evaluation import grids
-from keras_coda.evaluation.datasets import check_dataset, labeled_batches, with_progress
+from keras_coda.evaluation.datasets import check_dataset, labeled_batches
 from keras_coda.evaluation.results import Result
 from keras_coda.explanations.compiled import default_batch_size
 from keras_coda.explanations.explainers import Explainer, attributions, name_of
 from keras_coda.explanations.explanation import sigmoid
 from keras_coda.utils.checks import check_finite, check_int, num_classes_of, require
 from keras_coda.utils.errors import FewerGridsWarning, NotEnoughImagesError
+from keras_coda.utils.progress import Progress, track
 from keras_coda.visualization import metrics
 
 
@@ -22,14 +24,18 @@ from keras_coda.visualization import metrics
 class LocalizationResult(Result):
     """Localization scores of every class of every grid.
 
-    The cells of one grid compete, so that grids, not cells, are what the standard error counts as independent.
+    The cells of one grid compete with each other. The standard error therefore counts grids as independent, not cells.
 
     Attributes:
-        values: ``(n_grids, grid²)`` in [0, 1]: the share of the positive contributions of a cell's class that falls in
+        values: ``(n_grids, grid²)`` in [0, 1]: the share of the positive contributions of a cell's class that is inside
             that cell; cells row by row. 0 for a map without positive contributions.
         classes: ``(n_grids, grid²)`` int, the class of each cell.
         grid: images along a side.
     """
+
+    unit: ClassVar[str] = "grids"
+    axis_label: ClassVar[str] = "localization: share of the positive contributions in the class's own cell"
+    limits: ClassVar[tuple[float, float]] = (0, 1)
 
     values: np.ndarray
     classes: np.ndarray
@@ -37,7 +43,7 @@ class LocalizationResult(Result):
 
     @property
     def n_grids(self) -> int:
-        """Number of grids there were."""
+        """Number of grids that were measured."""
         return len(self.values)
 
     @property
@@ -55,8 +61,18 @@ class LocalizationResult(Result):
         """Mean of every grid, ``(n_grids,)``."""
         return self.values.mean(axis=1)
 
+    @property
+    def heading(self) -> str:
+        """Heading of the column in the table of a comparison."""
+        return f"localization (chance {self.chance:.3f})"
+
+    @property
+    def footnote(self) -> str:
+        """What was measured, for the line below the table of a comparison."""
+        return f"{self.n_grids} grids of {self.grid}x{self.grid} images"
+
     def summary(self) -> dict:
-        """Return mean, quartiles, standard error, chance, and how many grids there were of those asked for."""
+        """Return mean, quartiles, standard error, chance, and the numbers of grids measured and requested."""
         return {**super().summary(), "chance": self.chance}
 
     def plot(self):
@@ -78,27 +94,27 @@ def localization(
 ) -> LocalizationResult:
     """Play the grid pointing game with attribution maps.
 
-    Correctly classified images, the most confident ones of each class first, are put together to square images of
-    ``grid`` by ``grid`` different classes; no image is used twice. For the class of each cell,
+    A grid is a square picture of ``grid`` by ``grid`` images of different classes, all correctly classified. The most
+    confident images of each class are used first, and no image is used twice. The score of the class of a cell is
 
         score = Σ of max(map, 0) over its own cell / Σ of max(map, 0) over the whole grid
 
-    which is 1 for a map that lies in its cell, ``1 / grid²`` for a uniform one, and by definition 0 for a map without
-    any positive contribution. Classes take part as equally as the number of their images allows.
+    It is 1 for a map that is positive in its cell only, ``1 / grid²`` for a uniform map, and by definition 0 for a map
+    without any positive contribution. Classes are used equally often, as far as the number of their images allows.
 
     Args:
-        model: gives logits for images in [0, 255] of any size. Of a :class:`~keras_coda.CoDANet` of fixed size a copy
-            with the same weights is evaluated that takes any.
+        model: returns logits for images of any size, with pixels in [0, 255]. For a :class:`~keras_coda.CoDANet` of
+            fixed size a copy with the same weights and a flexible input is used.
         dataset: yields (images, int labels) in batches: a ``tf.data.Dataset``, or any iterable. Images of one size. It
-            is read once, and no more images are kept in memory than the grids will need.
-        grid: int, at least 2.
-        n_grids: int. If the images suffice for fewer only, there are fewer, with a warning.
-        confidence: float in [0, 1); images are used if the sigmoid of their class's logit is larger.
+            is read once, and only about as many images are kept in memory as the grids need.
+        grid: int, at least 2, images along a side of a grid.
+        n_grids: int. If there are not enough images, fewer grids are made, with a warning.
+        confidence: float in [0, 1). An image is used if the sigmoid of its class's logit is larger.
         explainer: None for exact contribution maps, or a function ``(model, images, classes) -> maps``: NumPy arrays
-            ``(batch, H, W, c)``, float32 in [0, 255], ``(batch,)``, int32, and real ``(batch, H, W)``. The model that
-            it is given takes any size; the images are whole grids, each of them explained for one class after another.
-        batch_size: grids at a time; None for up to 32, fewer if they are large.
-        seed: int, of which classes meet in which cells.
+            ``(batch, H, W, c)``, float32 in [0, 255], ``(batch,)``, int32, and real ``(batch, H, W)``. It gets the
+            model for images of any size and whole grids as images. It is called once for each cell of the grids.
+        batch_size: grids per batch; None for up to 32, fewer if they are large.
+        seed: int, decides which classes are put together in a grid, and where.
         verbose: whether to show progress bars.
 
     Returns:
@@ -110,31 +126,63 @@ def localization(
             of fixed size, and an explainer whose maps have the wrong shape or are not finite.
 
     Warns:
-        FewerGridsWarning: a ``UserWarning``, if there are fewer grids than asked for.
+        FewerGridsWarning: a ``UserWarning``, if there are fewer grids than requested.
 
     Example:
         ```python
         data = keras_coda.data.load("digits")
         model = keras_coda.CoDANet.from_preset("coda_digits")
         model.fit(data.train, epochs=20)
-        localization(model, data.validation, n_grids=20).plot()
+        keras_coda.evaluation.localization(model, data.validation, n_grids=20).plot()
         ```
 
     Reference:
         CVPR 2021, section 4.2 ("localization metric").
     """
+    name_of(explainer)  # raises for what is not an explainer, before the model predicts anything
+    options = {"grid": grid, "n_grids": n_grids, "confidence": confidence, "batch_size": batch_size}
+    return prepare_localization(model, dataset, **options, seed=seed, verbose=verbose, stacklevel=3)(explainer)
+
+
+def prepare_localization(
+    model: keras.Model,
+    dataset: Iterable,
+    *,
+    grid: int,
+    n_grids: int,
+    confidence: float,
+    batch_size: int | None,
+    seed: int,
+    verbose: bool,
+    stacklevel: int = 2,
+) -> Callable[[Explainer | None], LocalizationResult]:
+    """Make the grids once, and return the function that measures an explainer on them.
+
+    Args:
+        model: see :func:`localization`, also for the other arguments.
+        dataset: read once.
+        grid: int.
+        n_grids: int.
+        confidence: float.
+        batch_size: int or None.
+        seed: int.
+        verbose: bool.
+        stacklevel: of the warning that there are fewer grids, as for ``warnings.warn``.
+
+    Returns:
+        A function from an explainer (None: exact contribution maps) to its :class:`LocalizationResult`.
+    """
     grid, n_grids = check_int("grid", grid, minimum=2), check_int("n_grids", n_grids)
     is_share = 0 <= check_finite("confidence", confidence) < 1
     require(is_share, "`confidence` must be at least 0 and less than 1", confidence=confidence)
     batch_size = None if batch_size is None else check_int("batch_size", batch_size)
-    rng = np.random.default_rng(check_int("seed", seed, minimum=0))
-    name, num_classes = name_of(explainer), num_classes_of(model)
+    rng, num_classes = np.random.default_rng(check_int("seed", seed, minimum=0)), num_classes_of(model)
     check_dataset(dataset)
     rule = f"A grid needs {grid**2} different classes"
     require(num_classes >= grid**2, rule, "Use a smaller `grid`", grid=grid, num_classes=num_classes)
     flexible = of_any_size(model)
 
-    images = _most_confident(model, dataset, n_grids, grid**2, confidence, verbose)
+    images = most_confident(model, dataset, n_grids, grid**2, confidence, verbose)
     counts = np.array([len(of_class) for of_class in images])
     found = grids.num_grids(counts, n_grids, grid**2)
     rule = f"A grid needs correctly classified images of {grid**2} classes with a confidence above {confidence}"
@@ -147,26 +195,29 @@ def localization(
             f"The confidently classified images suffice for {found} grids of {grid**2} classes only. "
             f"Received: n_grids={n_grids}. The result is that of {found} grids.",
             FewerGridsWarning,
-            stacklevel=2,
+            stacklevel=stacklevel,
         )
     classes, ranks = grids.arrange(counts, found, grid**2, rng)
-
     height, width = images[classes[0, 0]][0].shape[:2]
     step = batch_size or default_batch_size(grid * height, grid * width)
-    values, bar = [], keras.utils.Progbar(found, unit_name="grid") if verbose else None
-    for start in range(0, found, step):
-        part = slice(start, start + step)
-        places = np.stack([classes[part], ranks[part]], axis=-1)  # (batch, grid², 2)
-        cells = np.array([[images[c][rank] for c, rank in row] for row in places], "float32")
-        maps = attributions(explainer, flexible, grids.assemble(cells, grid, grid), classes[part])
-        values.append(grids.shares_in_own_cell(maps, grid))
-        if bar:
-            bar.add(len(cells))
-    return LocalizationResult(name, n_grids, np.concatenate(values), classes, grid)
+
+    def measure(explainer: Explainer | None) -> LocalizationResult:
+        values = []
+        with Progress(found, "grid", verbose) as progress:
+            for start in range(0, found, step):
+                part = slice(start, start + step)
+                places = np.stack([classes[part], ranks[part]], axis=-1)  # (batch, grid², 2)
+                cells = np.array([[images[c][rank] for c, rank in row] for row in places], "float32")
+                maps = attributions(explainer, flexible, grids.assemble(cells, grid, grid), classes[part])
+                values.append(grids.shares_in_own_cell(maps, grid))
+                progress.add(len(cells))
+        return LocalizationResult(name_of(explainer), n_grids, np.concatenate(values), classes, grid)
+
+    return measure
 
 
 def of_any_size(model: keras.Model) -> keras.Model:
-    """Return the model if it takes images of any size, or else what its method ``with_input_shape`` returns.
+    """Return the model itself if it takes images of any size, otherwise a copy made by its ``with_input_shape``.
 
     Raises:
         ValueError: for a model of fixed size without that method, which a :class:`~keras_coda.CoDANet` has.
@@ -174,20 +225,33 @@ def of_any_size(model: keras.Model) -> keras.Model:
     shape = model.input_shape[1:]
     if shape[:2] == (None, None):
         return model
-    rule = "The grids are larger than single images, and the model must take both: an input (None, None, channels)"
+    rule = "Grids are larger than single images, so the model must have an input (None, None, channels)"
     has_copies = hasattr(model, "with_input_shape")
     require(has_copies, rule, "Build it with such an input and copy the weights", input_shape=shape)
     return model.with_input_shape((None, None, shape[-1]))
 
 
-def _most_confident(model, dataset, n_grids, num_cells, confidence, verbose):
-    """Return for every class the correctly and confidently classified images, most confident first.
+def most_confident(
+    model: keras.Model, dataset: Iterable, n_grids: int, num_cells: int, confidence: float, verbose: bool
+) -> list[list[np.ndarray]]:
+    """Return for every class its correctly and confidently classified images, the most confident first.
 
-    After every batch those are dropped that no grid can need any more, so that about ``n_grids * num_cells`` remain.
+    After every batch the images that no grid can need are dropped, so that about ``n_grids * num_cells`` remain.
+
+    Args:
+        model: returns logits.
+        dataset: yields (images, int labels).
+        n_grids: how many grids to make from the images.
+        num_cells: images of a grid.
+        confidence: lower limit of the sigmoid of an image's logit.
+        verbose: whether to show a progress bar.
+
+    Returns:
+        One list for each class, of images ``(H, W, c)``.
     """
     found = [[] for _ in range(num_classes_of(model))]  # of (-logit, number, image)
     number = 0
-    for images, labels in labeled_batches(with_progress(dataset, verbose), model):
+    for images, labels in labeled_batches(track(dataset, show=verbose), model):
         logits = np.asarray(model.predict_on_batch(images.astype("float32")), "float32")  # (batch, classes)
         require(np.isfinite(logits).all(), "The model's logits must be finite", model=model.name)
         own = logits[np.arange(len(labels)), labels]

@@ -1,25 +1,34 @@
-"""What the results of all metrics share: statistics, and JSON files."""
+"""What the results of all metrics have in common: statistics, JSON files, and how they are shown."""
 
 import dataclasses
-import json
 import math
-import os
-from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
-from keras_coda.utils.atomic import new_file
 from keras_coda.utils.checks import require
+from keras_coda.utils.records import Record
+from keras_coda.visualization import metrics
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Result:
-    """The values of a metric for one explainer; each metric adds its own fields.
+class Result(Record):
+    """The values of a metric for one explainer. A metric adds its fields, and ``scores``.
+
+    The class attributes say how results are shown. ``unit`` is the plural name of what is counted. ``panel`` is how
+    they are drawn: ``"boxes"`` for the distribution of ``scores``, on an axis from ``limits`` (a pair, or None) that is
+    called ``axis_label``; or ``"curves"``, see :class:`~keras_coda.evaluation.PixelRemovalResult`.
 
     Attributes:
-        explainer: name of what made the maps.
-        requested: how many independent units (grids, images) were asked for; there may have been fewer.
+        explainer: name of the explainer that made the maps.
+        requested: how many independent units (grids, images) were asked for; there may be fewer.
     """
+
+    json_key: ClassVar[str] = "metric"
+    unit: ClassVar[str] = "units"
+    panel: ClassVar[str] = "boxes"
+    axis_label: ClassVar[str] = "score"
+    limits: ClassVar[tuple[float, float] | None] = None
 
     explainer: str
     requested: int
@@ -35,22 +44,39 @@ class Result:
         return self.scores
 
     @property
+    def chance(self) -> float | None:
+        """Score of a map without information, or None if there is no such score."""
+        return None
+
+    @property
+    def heading(self) -> str:
+        """Heading of the metric's column in the table of a comparison."""
+        return type(self).__name__.removesuffix("Result")
+
+    @property
+    def footnote(self) -> str:
+        """What was measured, for the line below the table of a comparison."""
+        return f"{len(self.units)} {self.unit}"
+
+    @property
     def mean(self) -> float:
         """Mean of all values."""
         return float(self.scores.mean())
 
     @property
     def quartiles(self) -> tuple[float, float, float]:
-        """The values below which a quarter, a half and three quarters of all values lie."""
+        """First quartile, median and third quartile of all values."""
         return tuple(np.percentile(self.scores, [25, 50, 75]).tolist())
 
     @property
     def standard_error(self) -> float:
-        """Standard error of the mean, from the spread of the independent units; NaN for a single one."""
+        """Standard error of the mean, from the spread of the independent units; NaN if there is only one."""
         return _standard_error(self.units)
 
     def difference(self, other: "Result") -> tuple[float, float]:
-        """Compare with another explainer on the same units, one by one: their own spread is left out.
+        """Return the mean difference to another explainer, measured on the same units.
+
+        The units are compared one by one. Hence the standard error does not contain the spread between units.
 
         Args:
             other: a result of the same metric, for the same model, data and arguments.
@@ -59,17 +85,18 @@ class Result:
             ``(mean, standard error)`` of this result's units minus the other's.
 
         Raises:
-            ValueError: for a result of another metric or with another number of units.
+            ValueError: if the other result is of another metric, or has another number of units.
         """
         kinds = type(self).__name__, type(other).__name__
-        require(kinds[0] == kinds[1], "Results of the same metric can be compared", metrics=kinds)
+        require(kinds[0] == kinds[1], "Only results of the same metric can be compared", metrics=kinds)
         sizes = len(self.units), len(other.units)
-        require(sizes[0] == sizes[1], "Results on the same units can be compared", "Measure both alike", units=sizes)
+        rule = "Only results on the same units can be compared"
+        require(sizes[0] == sizes[1], rule, "Measure both on the same data", units=sizes)
         differences = self.units - other.units
         return float(differences.mean()), _standard_error(differences)
 
     def summary(self) -> dict:
-        """Return mean, quartiles, standard error, and how many units there were of those asked for."""
+        """Return mean, quartiles, standard error, and the numbers of units measured and requested."""
         return {
             "mean": self.mean,
             "quartiles": list(self.quartiles),
@@ -78,34 +105,13 @@ class Result:
             "requested": self.requested,
         }
 
-    def to_json(self, path: str | os.PathLike | None = None) -> str:
-        """Return the summary and all fields as JSON, and write them to a file if there is a ``path``.
+    def extra_json(self) -> dict:
+        """Return the summary, which is written to the JSON file beside the fields."""
+        return {"summary": self.summary()}
 
-        The file appears whole or not at all; one of that name is replaced. NaN becomes null.
-        """
-        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        fields = {name: value.tolist() if isinstance(value, np.ndarray) else value for name, value in fields.items()}
-        summary = {name: None if value != value else value for name, value in self.summary().items()}
-        text = json.dumps({"metric": type(self).__name__, "summary": summary, **fields}, allow_nan=False)
-        if path is not None:
-            with new_file(path) as temporary:
-                temporary.write_text(text + "\n", encoding="utf-8")
-        return text
-
-    @classmethod
-    def from_json(cls, path: str | os.PathLike) -> "Result":
-        """Read a file that :meth:`to_json` wrote.
-
-        Raises:
-            ValueError: if it holds the result of something else.
-        """
-        contents = json.loads(Path(path).read_text(encoding="utf-8"))
-        names = {field.name for field in dataclasses.fields(cls)}
-        if not isinstance(contents, dict) or contents.get("metric") != cls.__name__ or names - contents.keys():
-            metric = contents.get("metric") if isinstance(contents, dict) else contents
-            raise ValueError(f"The file must hold a {cls.__name__}. Received: path='{path}' with metric={metric!r}")
-        fields = {name: contents[name] for name in names}
-        return cls(**{name: np.array(value) if isinstance(value, list) else value for name, value in fields.items()})
+    def plot(self):
+        """Draw the result as a ``matplotlib.figure.Figure``."""
+        return metrics.plot_comparison([self])
 
     def __repr__(self) -> str:
         error, units = self.standard_error, f"{len(self.units)} of {self.requested}"
@@ -113,5 +119,5 @@ class Result:
 
 
 def _standard_error(units: np.ndarray) -> float:
-    """Return the standard error of the mean of independent values; NaN for a single one."""
+    """Return the standard error of the mean of independent values; NaN for a single value."""
     return float(units.std(ddof=1) / math.sqrt(len(units))) if len(units) > 1 else math.nan

@@ -21,6 +21,5 @@ from keras_coda.training.recipes import Recipe as Recipe
 from keras_coda.training.recipes import recipe as recipe
 from keras_coda.training.schedules import cosine_schedule as cosine_schedule
 from keras_coda.training.schedules import step_schedule as step_schedule
-from keras_coda.training.train import evaluate as evaluate
 from keras_coda.training.train import train as train
 from keras_coda.utils.errors import TrainingDivergedError as TrainingDivergedError

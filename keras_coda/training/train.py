@@ -9,7 +9,6 @@ import platform
 import shutil
 import statistics
 import sys
-import time
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -19,7 +18,6 @@ import numpy as np
 from keras_coda import version
 from keras_coda.data.load import Data
 from keras_coda.models.coda_net import CoDANet
-from keras_coda.models.losses import OneVsAllCrossentropy
 from keras_coda.training import checkpointing
 from keras_coda.training.callbacks import ValidateAverages
 from keras_coda.training.checkpointing import BACKUPS, MODEL, is_finished
@@ -135,50 +133,6 @@ def train(
     model.save_to_preset(out / MODEL)
     shutil.rmtree(out / BACKUPS, ignore_errors=True)
     return model.training_figures
-
-
-def evaluate(model: keras.Model, dataset, *, num_images: int | None = None, verbose: bool = True) -> dict:
-    """Predict and explain every image of a data set: how right, how complete and how fast.
-
-    Args:
-        model: an explainable model, see :func:`keras_coda.explain`.
-        dataset: yields ``(images, labels)``: ``(batch, H, W, c)``, pixels in [0, 255], and int ``(batch,)``.
-        num_images: int, how many there are, for the progress bar, or None.
-        verbose: whether to show one.
-
-    Returns:
-        dict of ``accuracy`` and ``loss`` (means over images), ``largest_residual`` (the completeness error
-        ``|Σ contributions + bias - logit|`` of the predicted class), ``images_per_second`` (prediction and map;
-        compilation excluded) and ``num_images``.
-
-    Raises:
-        ValueError: if there are no images, or they do not fit the model.
-    """
-    criterion = OneVsAllCrossentropy(reduction=None)
-    bar = keras.utils.Progbar(num_images, unit_name="image") if verbose else None
-    losses, hits, residuals, seconds = [], [], [], 0.0
-    for images, labels in dataset:
-        images, labels = np.asarray(images), np.asarray(labels)
-        if not losses:
-            model.explain(images)  # compiles
-        start = time.perf_counter()
-        explanation = model.explain(images, batch_size=len(images), verbose=False)
-        seconds += time.perf_counter() - start
-        losses.append(keras.ops.convert_to_numpy(criterion(labels, explanation.logits)))
-        hits.append(explanation.classes[:, 0] == labels)
-        residuals.append(explanation.residual)
-        if bar:
-            bar.add(len(images))
-    if not losses:
-        raise ValueError("The data set must hold images. Received: no images")
-    hits, losses, residuals = map(np.concatenate, (hits, losses, residuals))
-    return {
-        "accuracy": float(hits.mean()),
-        "loss": float(losses.mean()),
-        "largest_residual": float(residuals.max()),
-        "images_per_second": len(hits) / seconds,
-        "num_images": len(hits),
-    }
 
 
 def _versions():

@@ -27,7 +27,7 @@ class Record:
         {"kind": "Point", "x": null}
     """
 
-    json_key: ClassVar[str | None] = "kind"  # under it the file has the name of the class; None: nowhere
+    json_key: ClassVar[str] = "kind"  # the key of the class's name in the file
     json_indent: ClassVar[int | None] = None
 
     def extra_json(self) -> dict:
@@ -39,11 +39,7 @@ class Record:
 
         The file appears whole or not at all; an existing one is replaced.
         """
-        text = json.dumps(_plain(self), indent=self.json_indent, allow_nan=False)
-        if path is not None:
-            with new_file(path) as temporary:
-                temporary.write_text(text + "\n", encoding="utf-8")
-        return text
+        return to_json(self, path, indent=self.json_indent)
 
     @classmethod
     def from_json(cls, path: str | os.PathLike) -> Self:
@@ -57,10 +53,19 @@ class Record:
         found = contents.get(cls.json_key) if is_dict else type(contents).__name__
         fields = dataclasses.fields(cls)
         missing = [field.name for field in fields if is_dict and field.name not in contents and _is_required(field)]
-        is_right = is_dict and not missing and (cls.json_key is None or found == cls.__name__)
-        received = {"path": str(path), cls.json_key or "contents": found, **({"missing": missing} if missing else {})}
+        is_right = is_dict and not missing and found == cls.__name__
+        received = {"path": str(path), cls.json_key: found, **({"missing": missing} if missing else {})}
         require(is_right, f"The file must hold a {cls.__name__}", **received)
         return cls(**{field.name: _read(field, contents[field.name]) for field in fields if field.name in contents})
+
+
+def to_json(value, path: str | os.PathLike | None = None, *, indent: int | None = None) -> str:
+    """Return a record, or a dict or sequence of records, as JSON; see :meth:`Record.to_json`."""
+    text = json.dumps(_plain(value), indent=indent, allow_nan=False)
+    if path is not None:
+        with new_file(path) as temporary:
+            temporary.write_text(text + "\n", encoding="utf-8")
+    return text
 
 
 def _is_required(field):
@@ -71,8 +76,7 @@ def _plain(value):
     """Return a value as what JSON knows."""
     if isinstance(value, Record):
         fields = {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
-        kind = {} if value.json_key is None else {value.json_key: type(value).__name__}
-        return {**kind, **_plain(value.extra_json()), **fields}
+        return {value.json_key: type(value).__name__, **_plain(value.extra_json()), **fields}
     if isinstance(value, dict):
         return {key: _plain(entry) for key, entry in value.items()}
     if isinstance(value, (np.ndarray, np.generic)):

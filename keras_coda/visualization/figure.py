@@ -1,5 +1,6 @@
-"""What all figures share: resolution, how notebooks show them, and files written whole or not at all."""
+"""Common parts of all figures: how they are made, styled, shown in notebooks and saved."""
 
+import functools
 import io
 import pathlib
 
@@ -7,22 +8,64 @@ import numpy as np
 
 from keras_coda.utils.atomic import new_file
 
-DPI = 144  # of the figures; the lengths below are in inches, type in points
+DPI = 144
+
+
+def new_figure(width, height, **options):
+    """Returns an empty white figure that notebooks show as the last expression of a cell.
+
+    It is not registered with `matplotlib.pyplot`: it needs no closing, and works in every thread.
+
+    Args:
+        width: Float, in inches.
+        height: Float, in inches.
+        **options: Further arguments of `matplotlib.figure.Figure`. The default layout is constrained.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), dpi=DPI, facecolor="white", **{"layout": "constrained", **options})
+    # IPython calls this method of the object it displays. If pyplot is active, IPython draws all figures itself.
+    figure._repr_png_ = functools.partial(to_png, figure)
+    return figure
+
+
+def style_axes(axes, *, size=8, grid=False):
+    """Sets the common style of diagrams: no frame above and on the right, small type.
+
+    Args:
+        axes: `matplotlib.axes.Axes`.
+        size: Float, size of the tick labels in points. Axis labels have 8 points.
+        grid: Bool. Whether to draw light grid lines behind the data.
+    """
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.tick_params(labelsize=size)
+    axes.xaxis.label.set_size(8)
+    axes.yaxis.label.set_size(8)
+    if grid:
+        axes.grid(color="0.93", linewidth=0.7)
+        axes.set_axisbelow(True)
+
+
+def to_png(figure):
+    """Returns a figure as the bytes of a PNG file."""
+    file = io.BytesIO()
+    figure.savefig(file, format="png")
+    return file.getvalue()
 
 
 def save_picture(picture, path, *, dpi=200, upscale=1):
-    """Writes a figure or an array of pixels as a PNG file, whole or not at all.
+    """Writes a figure or an array of pixels to a PNG file.
 
-    The file is written beside its final place and then moved there: nobody ever sees half a
-    picture, and an error leaves what was there before.
+    The picture is written to a temporary file in the same folder, which then replaces `path`: no reader ever sees an
+    incomplete picture, and an error leaves an existing file unchanged.
 
     Args:
         picture: A `matplotlib.figure.Figure`, or an array of shape `(H, W, 3)` or `(H, W, 4)`:
             float in [0, 1] or uint8 in [0, 255].
         path: Path ending in `.png`, in a folder that exists.
-        dpi: Float, dots per inch of a figure. For an array it is only noted in the file.
+        dpi: Float, dots per inch of a figure. For an array it only becomes metadata of the file.
         upscale: Int. Every pixel of an array becomes a square of this side; a figure is drawn
-            with as many times the dots per inch.
+            with `upscale` times as many dots per inch.
 
     Raises:
         ValueError: If `picture`, the ending of `path` or `upscale` is not as described.
@@ -55,9 +98,3 @@ def _bytes(picture):
         f"[0, 1] or uint8. Received: picture of shape {array.shape}, dtype {array.dtype}. Divide "
         "pixel values by 255; save the pictures of a batch one by one."
     )
-
-
-def _png(figure):
-    file = io.BytesIO()
-    figure.savefig(file, format="png")
-    return file.getvalue()

@@ -4,12 +4,11 @@ Nothing here knows a model. The figures stand alone: never registered with `matp
 and they show themselves as the last expression of a notebook cell.
 """
 
-import functools
 import warnings
 
 import numpy as np
 
-from keras_coda.visualization.figure import DPI, _png
+from keras_coda.visualization.figure import new_figure
 
 COLORS = "RdBu_r"  # blue: against the class; near white: nothing; red: for the class
 TINT = "#c9dcef"  # behind gray renderings, whose white would not be seen on white
@@ -215,8 +214,6 @@ def _draw(images, maps, classes, notes, styles, class_names, labels, max_images,
 
     `notes (B, K, lines)` are the captions below the class; `styles`, one per image, go to `imshow`.
     """
-    from matplotlib.figure import Figure
-
     batch, targets = maps.shape[:2]
     images = _real("images", images, (batch, None, None, None), "(B, H, W, C)")
     classes = _real("classes", classes, (batch, targets), "(B, K)", kinds="iu")
@@ -238,10 +235,7 @@ def _draw(images, maps, classes, notes, styles, class_names, labels, max_images,
     size = 2 * MARGIN + pitch * (columns, rows) - (COLUMN_GAP, ROW_GAP)
     if colorbar:
         size[0] += COLUMN_GAP + BAR_WIDTH + BAR_LABELS
-    figure = Figure(figsize=size, dpi=DPI, facecolor="white")
-    # A notebook asks the object that it displays for this, unless it has activated pyplot: then it
-    # has a printer of its own for all figures.
-    figure._repr_png_ = functools.partial(_png, figure)
+    figure = new_figure(*size, layout="none")
 
     def axes_at(row, column, extent):
         left, top = MARGIN + pitch * (column, row) + (0, header)

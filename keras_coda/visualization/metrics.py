@@ -1,40 +1,42 @@
-"""Figures of results, one or several explainers (or models) beside each other.
+"""Figures of the results of metrics, for one or several explainers (or models) beside each other.
 
-As the pictures of :mod:`keras_coda.visualization`, they are not registered with ``matplotlib.pyplot`` and show
-themselves in notebooks.
+A metric chooses by ``Result.panel`` how it is drawn: ``"boxes"`` (the distribution of its values) or ``"curves"``.
 """
 
-import functools
+import dataclasses
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from keras_coda.utils.checks import require
-from keras_coda.visualization.figure import DPI, _png
+from keras_coda.visualization.figure import new_figure, style_axes
 
-_LOCALIZATION_HEIGHT = 1.3  # without the boxes
+_BOXES_HEIGHT = 1.3  # inches of a panel without the boxes
 _COLORS = ("#b2182b", "#2166ac", "#4d9221", "#e08214", "#762a83", "#01665e", "#8c510a", "#c51b7d", "0.35", "0.6")
-# Color, line and hatch of one explainer after the other: 30 before any looks like an earlier one.
+# Color, line style and hatch of each explainer in turn: the first 30 differ.
 _LOOKS = [(color, *drawn) for drawn in (("-", None), ("--", "////"), (":", "....")) for color in _COLORS]
 
 
 def plot_localization(results: Sequence, labels: Sequence[str] | None = None):
-    """Draw the distribution of localization scores: boxes between the quartiles, whiskers from 5 to 95 %.
+    """Draw the distribution of localization scores: boxes from the first to the third quartile, lines from 5 to 95 %.
 
-    The line in a box is the median, the diamond the mean, which stands beside it with its standard error.
+    The line in a box is the median, the diamond is the mean. Mean and standard error are written beside the box.
 
     Args:
-        results: :class:`~keras_coda.evaluation.LocalizationResult` each, of grids of one size.
-        labels: a name for each; None for the explainers'.
+        results: a sequence of :class:`~keras_coda.evaluation.LocalizationResult`, all of the same grid size.
+        labels: a name for each; None for the names of the explainers.
 
     Returns:
         A ``matplotlib.figure.Figure``.
+
+    Raises:
+        ValueError: if there are no results, or another number of labels.
     """
     labels = _labels(results, labels)
-    figure, (axes,) = _figure(_LOCALIZATION_HEIGHT + 0.4 * len(results))
-    _draw_localization(axes, results, labels)
+    figure, (axes,) = _panels(_BOXES_HEIGHT + 0.4 * len(results))
+    _draw_boxes(axes, results, labels)
     return figure
 
 
@@ -42,50 +44,76 @@ def plot_pixel_removal(results: Sequence, labels: Sequence[str] | None = None):
     """Draw the mean probability of the true class against the share of pixels removed.
 
     Args:
-        results: :class:`~keras_coda.evaluation.PixelRemovalResult` each. A single one is drawn with its quartiles.
-        labels: a name for each; None for the explainers'.
+        results: a sequence of :class:`~keras_coda.evaluation.PixelRemovalResult`. The quartiles of a single one are
+            drawn too.
+        labels: a name for each; None for the names of the explainers.
 
     Returns:
         A ``matplotlib.figure.Figure``.
+
+    Raises:
+        ValueError: if there are no results, or another number of labels.
     """
     labels = _labels(results, labels)
-    figure, (axes,) = _figure(3.4)
+    figure, (axes,) = _panels(3.4)
     named = zip(labels, results, strict=True)
-    areas = [f"{label}: AUC {_mean(result)}, {_count(result, 'images')}" for label, result in named]
-    _draw_pixel_removal(axes, results, areas)
+    _draw_curves(axes, results, [f"{label}: AUC {_mean(result)}, {_count(result)}" for label, result in named])
     axes.set_ylim(0, 1.02)
     axes.legend(fontsize=7, frameon=False, loc="best")
     return figure
 
 
-def plot_comparison(localization: Sequence, pixel_removal: Sequence, labels: Sequence[str] | None = None):
-    """Draw both metrics of several explainers, each in one color: boxes above, curves below.
+def plot_comparison(*metrics: Sequence, labels: Sequence[str] | None = None):
+    """Draw one panel for each metric, below each other; every explainer has one color in all of them.
 
     Args:
-        localization: as for :func:`plot_localization`.
-        pixel_removal: as for :func:`plot_pixel_removal`, of the same explainers.
+        *metrics: for each metric the results of all explainers, in the same order.
         labels: a name for each explainer; None for their own.
 
     Returns:
         A ``matplotlib.figure.Figure``.
+
+    Raises:
+        ValueError: if there are no results, or not one for every metric and label.
     """
-    require(len(localization) == len(pixel_removal), "Both metrics must have been measured for every explainer",
-            localization=len(localization), pixel_removal=len(pixel_removal))  # fmt: skip
-    labels = [label.replace("(", "\n(", 1) for label in _labels(localization, labels)]  # room for the boxes
-    figure, (upper, lower) = _figure(_LOCALIZATION_HEIGHT + 0.34 * len(labels), 2.8 + 0.08 * len(labels))
-    _draw_localization(upper, localization, labels)
-    named = zip(labels, pixel_removal, strict=True)
-    areas = [f"{label}: {_mean(result)}".replace("\n", "") for label, result in named]
-    _draw_pixel_removal(lower, pixel_removal, areas)
-    lowest = min(result.curve.min() for result in pixel_removal)
-    lower.set_ylim(math.floor(20 * lowest) / 20, 1.01)  # what differs fills the axes
-    title = f"area under the curve, {_count(pixel_removal[0], 'images')}"
-    style = {"fontsize": 6.5, "title_fontsize": 6.5, "frameon": False, "ncols": 2 if max(map(len, areas)) < 63 else 1}
-    figure.legend(loc="outside lower center", title=title, **style)
+    sizes = [len(results) for results in metrics]
+    require(len(set(sizes)) == 1, "Every metric must have one result for each explainer", numbers_of_results=sizes)
+    labels = [label.replace("(", "\n(", 1) for label in _labels(metrics[0], labels)]  # leaves room for the boxes
+    panels = [_PANELS[results[0].panel] for results in metrics]
+    figure, every = _panels(*(panel.height(len(labels)) for panel in panels))
+    for panel, axes, results in zip(panels, every, metrics, strict=True):
+        panel.draw(axes, results, labels)
+    curves = [
+        (axes, results) for axes, results in zip(every, metrics, strict=True) if axes.get_legend_handles_labels()[0]
+    ]
+    if curves:
+        axes, results = curves[0]
+        handles, texts = axes.get_legend_handles_labels()
+        style = {"fontsize": 6.5, "title_fontsize": 6.5, "frameon": False}
+        style |= {
+            "ncols": 2 if max(map(len, texts)) < 63 else 1,
+            "title": f"area under the curve, {_count(results[0])}",
+        }
+        figure.legend(handles, texts, loc="outside lower center", **style)
     return figure
 
 
-def _draw_localization(axes, results, labels):
+@dataclasses.dataclass(frozen=True)
+class _Panel:
+    """How the results of a metric are drawn into one of several axes."""
+
+    height: Callable[[int], float]  # number of explainers -> inches
+    draw: Callable  # (axes, results, labels)
+
+
+def _draw_comparison_curves(axes, results, labels):
+    named = zip(labels, results, strict=True)
+    _draw_curves(axes, results, [f"{label}: {_mean(result)}".replace("\n", "") for label, result in named])
+    lowest = min(result.curve.min() for result in results)
+    axes.set_ylim(math.floor(20 * lowest) / 20, 1.01)  # the differences fill the axes
+
+
+def _draw_boxes(axes, results, labels):
     positions = np.arange(len(results))[::-1]
     for position, result, (color, _, hatch) in zip(positions, results, itertools.cycle(_LOOKS), strict=False):
         low, first, median, third, high = np.percentile(result.scores, [5, 25, 50, 75, 95])
@@ -94,16 +122,20 @@ def _draw_localization(axes, results, labels):
         axes.barh(position, third - first, left=first, **box)
         axes.vlines(median, position - 0.25, position + 0.25, color="0.1", linewidth=1.4)
         axes.plot(result.mean, position, "D", markersize=4, markerfacecolor="white", markeredgecolor="0.1")
-        text = f"{_mean(result)}   {_count(result, 'grids')}"
+        text = f"{_mean(result)}   {_count(result)}"
         axes.annotate(text, (1.02, position), xycoords=("axes fraction", "data"), va="center", fontsize=7, color="0.25")
-    axes.axvline(results[0].chance, color="0.4", linestyle="--", linewidth=0.8)
-    at = {"xy": (results[0].chance, 1), "xytext": (0, 3), "textcoords": "offset points"}
-    axes.annotate("chance", **at, xycoords=("data", "axes fraction"), ha="center", fontsize=7, color="0.4")
+    chance = results[0].chance
+    if chance is not None:
+        axes.axvline(chance, color="0.4", linestyle="--", linewidth=0.8)
+        at = {"xy": (chance, 1), "xytext": (0, 3), "textcoords": "offset points"}
+        axes.annotate("chance", **at, xycoords=("data", "axes fraction"), ha="center", fontsize=7, color="0.4")
     axes.set_yticks(positions, labels)
-    axes.set(xlim=(0, 1), xlabel="localization: share of the positive contributions in the class's own cell")
+    axes.set(xlabel=results[0].axis_label)
+    if results[0].limits is not None:
+        axes.set_xlim(results[0].limits)
 
 
-def _draw_pixel_removal(axes, results, labels):
+def _draw_curves(axes, results, labels):
     if len(results) == 1:
         lower, _, upper = results[0].curve_quartiles
         axes.fill_between(100 * results[0].shares, lower, upper, color=_COLORS[0], alpha=0.15, linewidth=0)
@@ -116,18 +148,19 @@ def _draw_pixel_removal(axes, results, labels):
     axes.set_xlim(0, 100 * max(result.shares[-1] for result in results))
 
 
-def _figure(*heights):
-    """Return a figure with axes of these heights below each other."""
-    from matplotlib.figure import Figure
+# The names that `Result.panel` may have.
+_PANELS = {
+    "boxes": _Panel(lambda count: _BOXES_HEIGHT + 0.34 * count, _draw_boxes),
+    "curves": _Panel(lambda count: 2.8 + 0.08 * count, _draw_comparison_curves),
+}
 
-    figure = Figure(figsize=(7.2, sum(heights)), dpi=DPI, facecolor="white", layout="constrained")
-    figure._repr_png_ = functools.partial(_png, figure)  # what a notebook asks for
+
+def _panels(*heights):
+    """Return a figure and its axes, of these heights in inches, below each other."""
+    figure = new_figure(7.2, sum(heights))
     every = figure.subplots(len(heights), squeeze=False, height_ratios=heights)[:, 0]
     for axes in every:
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.tick_params(labelsize=8)
-        axes.xaxis.label.set_size(8)
-        axes.yaxis.label.set_size(8)
+        style_axes(axes)
     return figure, every
 
 
@@ -142,6 +175,6 @@ def _mean(result):
     return f"{result.mean:.3f} ± {result.standard_error:.3f}"
 
 
-def _count(result, what):
-    units = len(result.units)
+def _count(result):
+    units, what = len(result.units), result.unit
     return f"{units} {what}" if units == result.requested else f"{units} of {result.requested} {what}"

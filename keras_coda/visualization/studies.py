@@ -1,11 +1,10 @@
-"""Figures of searches and studies: the metrics against what was varied."""
+"""Figures of hyperparameter searches and studies: the metrics as functions of the hyperparameters."""
 
-import functools
 from collections.abc import Sequence
 
 import numpy as np
 
-from keras_coda.visualization.figure import DPI, _png
+from keras_coda.visualization.figure import new_figure, style_axes
 
 _COLORS = {"accuracy": "#2166ac", "localization": "#b2182b", "removal": "#4d9221"}
 _BEST = "#e0a000"
@@ -23,17 +22,17 @@ _NAMES = {
 def plot_trials(trials: Sequence[dict], hyperparameters: Sequence[str]):
     """Draw accuracy and localization against each hyperparameter that differs between the trials.
 
-    The last panel has one against the other. The best trial is a star, those without a localization are hollow.
+    The last panel shows localization against accuracy. The best trial is a star; trials without a grid are hollow.
 
     Args:
-        trials: as in :class:`~keras_coda.tuning.results.TuningResult`, the best first.
-        hyperparameters: names of those to draw.
+        trials: as in :class:`~keras_coda.tuning.TuningResult`, the best first.
+        hyperparameters: names of the hyperparameters; those with one value in all trials are left out.
 
     Returns:
         A ``matplotlib.figure.Figure``.
     """
     varied = [name for name in hyperparameters if len({trial[name] for trial in trials}) > 1]
-    figure = _figure(2.0 * len(varied) + 3.4, 4.2)
+    figure = new_figure(2.0 * len(varied) + 3.4, 4.2)
     grid = figure.add_gridspec(2, len(varied) + 1, width_ratios=[1] * len(varied) + [1.6])
     for row, (key, metric) in enumerate((("val_accuracy", "accuracy"), ("localization", "localization"))):
         first = None
@@ -59,18 +58,19 @@ def plot_trials(trials: Sequence[dict], hyperparameters: Sequence[str]):
 def plot_temperatures(study, published: dict | None = None):
     """Draw accuracy, localization and pixel removal against the temperature, on a logarithmic scale.
 
-    The dotted line is the probability before any pixel is removed: how sure the network is, whatever its maps.
+    The dotted line is the probability before any pixel is removed: the confidence of the network, which does not
+    depend on the maps.
 
     Args:
-        study: a :class:`~keras_coda.tuning.results.TemperatureStudy`; bars are its standard errors.
+        study: a :class:`~keras_coda.tuning.TemperatureStudy`; the bars are its standard errors.
         published: ``{metric: {temperature: value}}``, drawn hollow and dashed in the color of the metric, or None.
 
     Returns:
         A ``matplotlib.figure.Figure``.
     """
-    figure, handles = _figure(7.2, 3.6), []
+    figure, handles = new_figure(7.2, 3.6), []
     axes = figure.add_subplot()
-    _style(axes)
+    style_axes(axes, size=7, grid=True)
     for metric, color in _COLORS.items():
         temperatures, means, errors = study.curve(metric)
         bars = {"yerr": np.nan_to_num(errors), "elinewidth": 0.9, "capsize": 2.5}
@@ -93,7 +93,7 @@ def plot_temperatures(study, published: dict | None = None):
 
 
 def _logarithmic(axes, values):
-    """Scale the x axis, linearly below the smallest value above 0 where there are zeros; label it in plain numbers."""
+    """Make the x axis logarithmic (linear near zero, if there are zeros) and label it with plain numbers."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     positive = [value for value in values if value > 0]
@@ -109,23 +109,8 @@ def _logarithmic(axes, values):
     axes.xaxis.set_minor_formatter(NullFormatter())
 
 
-def _figure(width, height):
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), dpi=DPI, facecolor="white", layout="constrained")
-    figure._repr_png_ = functools.partial(_png, figure)  # what a notebook asks for
-    return figure
-
-
-def _style(axes):
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.tick_params(labelsize=7)
-    axes.grid(color="0.93", linewidth=0.7)
-    axes.set_axisbelow(True)
-
-
 def _scatter(axes, x, trials, metric, color):
-    _style(axes)
+    style_axes(axes, size=7, grid=True)
     for position, trial in zip(x, trials, strict=True):
         face = color if trial["localization_grids"] else "white"
         axes.plot(position, trial[metric], "o", markerfacecolor=face, markeredgecolor=color, markersize=4.5)

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import os
 
@@ -7,6 +8,8 @@ import pytest
 import tensorflow as tf
 
 from keras_coda import GlobalSumPooling2D, LogitScaling, posthoc
+from keras_coda.evaluation import METRICS, Metric, Result, compare, labeled_batches, localization, pixel_removal
+from keras_coda.explanations.explainers import attributions, name_of
 from keras_coda.utils.checks import require
 from tests.helpers.known_models import channel_data, raster
 
@@ -25,7 +28,7 @@ def uniform(model, images, classes):
 
 
 def test_comparison_of_known_maps():
-    comparison = posthoc.compare(pooled_model(), channel_data(), ["GradientsInputs", uniform, raster], **SMALL)
+    comparison = compare(pooled_model(), channel_data(), ["GradientsInputs", uniform, raster], **SMALL)
     assert comparison.names == ("contribution maps", "GradientsInputs", "uniform", "raster")
     localization = [result.mean for result in comparison.localization]
     assert localization[:3] == pytest.approx([1, 1, 1 / 9])
@@ -41,10 +44,65 @@ def test_comparison_of_known_maps():
     )
 
 
+def test_a_comparison_is_what_separate_calls_measure_and_predicts_each_batch_once(digits, monkeypatch):
+    model, data = digits
+    options = {"n_grids": 4, "seed": 3, "batch_size": 3}
+    removal = {"n_images": 24, "points": 4, "order": "most", "seed": 3, "batch_size": 3}
+    explainers = [None, posthoc.GradientsInputs(), raster]
+    shapes, predict = [], model.predict_on_batch
+    monkeypatch.setattr(model, "predict_on_batch", lambda images: shapes.append(len(images)) or predict(images))
+    comparison = compare(model, data, explainers[1:], **{**options, **removal}, verbose=False)
+    assert shapes == [len(part) for images, _ in data for part in np.split(images, range(32, len(images), 32))]
+    for row, explainer in enumerate(explainers):
+        alone = localization(model, data, explainer=explainer, **options, verbose=False)
+        assert comparison.localization[row].to_json() == alone.to_json()
+        alone = pixel_removal(model, data, explainer=explainer, **removal, verbose=False)
+        assert comparison.pixel_removal[row].to_json() == alone.to_json()
+
+
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class SpreadResult(Result):
+    axis_label = "spread"
+    values: np.ndarray
+
+    @property
+    def scores(self):
+        return self.values
+
+
+def test_a_third_metric_joins_a_comparison_by_one_entry(monkeypatch, tmp_path):
+    prepared = []
+
+    def prepare(model, dataset, *, n_images, more=7):
+        prepared.append((n_images, more))
+        images, labels = next(labeled_batches(dataset, model, limit=n_images))
+
+        def measure(explainer):
+            maps = attributions(explainer, model, images.astype("float32"), labels[:, None])
+            return SpreadResult(name_of(explainer), n_images, maps.std(axis=(1, 2, 3)))
+
+        return measure
+
+    monkeypatch.setitem(METRICS, "spread", Metric(SpreadResult, prepare))
+    comparison = compare(pooled_model(), channel_data(), [uniform, raster], **SMALL, out=tmp_path)
+    assert prepared == [(12, 7)]
+    spread = comparison.results["spread"]
+    assert [result.mean for result in spread[:2]] == pytest.approx([spread[0].mean, 0])
+    lines = comparison.table().splitlines()
+    assert lines[0].endswith("| Spread            |")
+    assert lines[-1].endswith("important first; 7 units.")
+    assert [axes.get_xlabel() for axes in comparison.plot().axes][2] == "spread"
+    assert spread[0].plot().axes[0].get_xlabel() == "spread"
+    assert json.loads(comparison.to_json())["spread"][1]["explainer"] == "uniform"
+    again = compare(pooled_model(), channel_data(), [uniform, raster], **SMALL, out=tmp_path)
+    assert again.to_json() == comparison.to_json()
+    assert len(prepared) == 1
+
+
 def test_comparison_of_trained_digits(digits, tmp_path):
     model, data = digits
     methods = ["GradCAM", posthoc.OcclusionSensitivity(3, strides=3)]
-    comparison = posthoc.compare(model, data, methods, n_grids=5, n_images=32, points=4, verbose=False)
+    comparison = compare(model, data, methods, n_grids=5, n_images=32, points=4, verbose=False)
     ours, *others = (result.mean for result in comparison.localization)
     assert ours > max(others) > 1 / 9
     contents = json.loads(comparison.to_json(tmp_path / "comparison.json"))
@@ -68,7 +126,7 @@ def test_an_interrupted_comparison_goes_on_where_it_was(tmp_path):
 
     model, data = pooled_model(), channel_data()
     with pytest.raises(ValueError, match="Interrupted"):
-        posthoc.compare(model, data, [raster, counted], out=out, **SMALL)
+        compare(model, data, [raster, counted], out=out, **SMALL)
     assert sorted(os.listdir(out)) == [
         "arguments.json",
         "localization-contribution maps.json",
@@ -79,13 +137,13 @@ def test_an_interrupted_comparison_goes_on_where_it_was(tmp_path):
     ]
     broken[0] = False
     calls.clear()
-    resumed = posthoc.compare(model, data, [raster, counted], out=out, **SMALL)
+    resumed = compare(model, data, [raster, counted], out=out, **SMALL)
     assert set(calls) == {2}  # no grid was explained again
-    whole = posthoc.compare(model, data, [raster, counted], **SMALL)
+    whole = compare(model, data, [raster, counted], **SMALL)
     assert resumed.to_json() == whole.to_json()
     calls.clear()
     rebuilt = keras.Model.from_config(model.get_config())  # weights and arguments count, not the object
-    assert posthoc.compare(rebuilt, data, [counted, uniform], out=out, **SMALL).names[-1] == "uniform"
+    assert compare(rebuilt, data, [counted, uniform], out=out, **SMALL).names[-1] == "uniform"
     assert not calls
 
 
@@ -98,7 +156,7 @@ def test_an_interruption_before_the_first_result_leaves_nothing(out, tmp_path, m
 
     monkeypatch.setattr("keras_coda.explanations.explainers.explain", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        posthoc.compare(pooled_model(), channel_data(), [raster], out=out, **SMALL)
+        compare(pooled_model(), channel_data(), [raster], out=out, **SMALL)
     assert os.listdir(tmp_path) == []
 
 
@@ -110,27 +168,35 @@ def test_a_folder_of_something_else_is_refused(tmp_path):
         return raster(model, images, classes)
 
     named.__name__ = "IntegratedGradients(steps=2)"
-    posthoc.compare(model, data, [raster], **options)
+    compare(model, data, [raster], **options)
     before = {path.name: path.read_bytes() for path in out.iterdir()}
-    with pytest.raises(ValueError, match=r"goes on with.*n_grids=1 \(it was 2\), points=3 \(it was 2\)"):
-        posthoc.compare(model, data, [raster], **{**options, "n_grids": 1, "points": 3})
-    with pytest.raises(ValueError, match=r"goes on with.*dataset='.*' \(it was"):
-        posthoc.compare(model, data[:-1], [raster], **options)
+    with pytest.raises(
+        ValueError,
+        match=r"A comparison can be resumed only with the arg.*n_grids=1 \(it was 2\), points=3 \(it was 2\)",
+    ):
+        compare(model, data, [raster], **{**options, "n_grids": 1, "points": 3})
+    with pytest.raises(
+        ValueError,
+        match=r"A comparison can be resumed only with the arguments that it began with.*dataset='.*' \(it was",
+    ):
+        compare(model, data[:-1], [raster], **options)
     inputs = model.inputs
     x = GlobalSumPooling2D()(keras.layers.Rescaling(1 / 255)(inputs[0]))
     warmer = keras.Model(inputs, LogitScaling(30 / 255, -12.75)(x))  # it has no weights that could tell
-    with pytest.raises(ValueError, match=r"goes on with.*model='.*' \(it was"):
-        posthoc.compare(warmer, data, [raster], **options)
+    with pytest.raises(
+        ValueError, match=r"A comparison can be resumed only with the arguments that it began with.*model='.*' \(it was"
+    ):
+        compare(warmer, data, [raster], **options)
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before
-    posthoc.compare(model, data, [posthoc.IntegratedGradients(2)], **options)
+    compare(model, data, [posthoc.IntegratedGradients(2)], **options)
     with pytest.raises(ValueError, match=r"IntegratedGradients\(steps=2\)=.*it was 'IntegratedGradients\(encoded"):
-        posthoc.compare(model, data, [named], **options)
+        compare(model, data, [named], **options)
     foreign = tmp_path / "foreign"
     foreign.mkdir()
     (foreign / "notes.txt").write_text("mine")
     for path in (foreign, foreign / "notes.txt"):
         with pytest.raises(ValueError, match="must be new, empty or hold a comparison.*notes.txt"):
-            posthoc.compare(model, data, [raster], **{**options, "out": path})
+            compare(model, data, [raster], **{**options, "out": path})
 
 
 def test_explainers_and_data_that_cannot_be_compared_are_refused(tmp_path):
@@ -140,23 +206,23 @@ def test_explainers_and_data_that_cannot_be_compared_are_refused(tmp_path):
         return np.full(images.shape[:3], np.nan)
 
     with pytest.raises(ValueError, match="'broken' must be finite"):
-        posthoc.compare(model, data, [broken], **SMALL)
+        compare(model, data, [broken], **SMALL)
     with pytest.raises(ValueError, match="different names.*raster"):
-        posthoc.compare(model, data, [raster, raster], **SMALL)
+        compare(model, data, [raster, raster], **SMALL)
     with pytest.raises(ValueError, match="post-hoc method must be one of"):
-        posthoc.compare(model, data, ["DeepLIFT"], **SMALL)
+        compare(model, data, ["DeepLIFT"], **SMALL)
     with pytest.raises(ValueError, match="`methods` must be a list"):
-        posthoc.compare(model, data, "GradCAM", **SMALL)
+        compare(model, data, "GradCAM", **SMALL)
     with pytest.raises(ValueError, match="`explainer` must be"):
-        posthoc.compare(model, data, [3], **SMALL)
+        compare(model, data, [3], **SMALL)
     with pytest.raises(ValueError, match="readable several times"):
-        posthoc.compare(model, iter(data), [raster], **SMALL)
+        compare(model, iter(data), [raster], **SMALL)
     with pytest.raises(ValueError, match="true classes"):
-        posthoc.compare(model, [images for images, _ in data], [raster], **SMALL)
+        compare(model, [images for images, _ in data], [raster], **SMALL)
     with pytest.raises(ValueError, match="confidence above 0.5"):
-        posthoc.compare(model, [(images / 2, labels) for images, labels in data], [raster], **SMALL)
+        compare(model, [(images / 2, labels) for images, labels in data], [raster], **SMALL)
     with pytest.raises(ValueError, match="`n_grids` must be a positive integer"):
-        posthoc.compare(model, data, [raster], **{**SMALL, "n_grids": 0, "out": tmp_path / "out"})
+        compare(model, data, [raster], **{**SMALL, "n_grids": 0, "out": tmp_path / "out"})
     assert os.listdir(tmp_path) == []
 
 
@@ -164,11 +230,11 @@ def test_data_in_another_order_each_time_are_refused():
     images, labels = (np.concatenate(parts) for parts in zip(*channel_data(), strict=True))
     shuffled = tf.data.Dataset.from_tensor_slices((images, labels)).shuffle(40).batch(8)
     with pytest.raises(ValueError, match="same order every time.*Do not shuffle"):
-        posthoc.compare(pooled_model(), shuffled, [raster], **SMALL)
+        compare(pooled_model(), shuffled, [raster], **SMALL)
 
 
 def test_progress_is_shown_if_asked_for(capsys):
-    posthoc.compare(pooled_model(), channel_data(), [raster], **SMALL)
+    compare(pooled_model(), channel_data(), [raster], **SMALL)
     assert capsys.readouterr().out == ""
-    posthoc.compare(pooled_model(), channel_data(), [raster], **{**SMALL, "verbose": True})
+    compare(pooled_model(), channel_data(), [raster], **{**SMALL, "verbose": True})
     assert "raster: pixel removal" in capsys.readouterr().out

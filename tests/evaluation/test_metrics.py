@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from keras_coda.evaluation import LocalizationResult, PixelRemovalResult, grids, localization, pixel_removal
+from keras_coda.evaluation.localization_grids import most_confident
 from keras_coda.utils.errors import FewerGridsWarning
 from keras_coda.visualization import metrics
 from tests.helpers.known_models import (
@@ -62,7 +63,7 @@ def test_results_are_compared_unit_by_unit():
     np.testing.assert_allclose(other.difference(one)[0], -0.2)
     assert one.difference(one) == (0, 0)
     fewer = LocalizationResult("fewer", 3, values[:2], classes[:2], 2)
-    with pytest.raises(ValueError, match=r"same units.*units=\(3, 2\).*Measure both alike"):
+    with pytest.raises(ValueError, match=r"same units.*units=\(3, 2\).*Measure both on the same data"):
         one.difference(fewer)
     removal = PixelRemovalResult("removal", 3, "least", *np.zeros((4, 3)))
     with pytest.raises(ValueError, match="same metric can be compared.*LocalizationResult.*PixelRemovalResult"):
@@ -138,10 +139,8 @@ def test_as_many_grids_as_possible_with_the_classes_as_equal_as_possible():
 
 
 def test_images_that_no_grid_needs_are_not_kept():
-    from keras_coda.evaluation.localization_grids import _most_confident
-
     data = channel_data(per_class=50)
-    kept = _most_confident(channel_model(), data, n_grids=6, num_cells=9, confidence=0.5, verbose=False)
+    kept = most_confident(channel_model(), data, n_grids=6, num_cells=9, confidence=0.5, verbose=False)
     assert [len(of_class) for of_class in kept] == [6] * 10
 
 

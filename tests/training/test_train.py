@@ -162,19 +162,6 @@ def test_network_takes_classes_channels_and_size_from_the_data(tmp_path):
     assert other.input.shape[-1] == 1
 
 
-def test_evaluate_agrees_with_keras():
-    data, model = make_data(num_validation=11, batch_size=4), make_model()
-    figures = training.evaluate(model, data.validation, verbose=False)
-    loss, accuracy = model.evaluate(data.validation, verbose=0)
-    assert figures["num_images"] == 11
-    assert figures["accuracy"] == pytest.approx(accuracy)
-    assert figures["loss"] == pytest.approx(loss, rel=1e-5)
-    assert 0 <= figures["largest_residual"] < 1e-5
-    assert figures["images_per_second"] > 0
-    with pytest.raises(ValueError, match="no images"):
-        training.evaluate(model, data.validation.take(0), verbose=False)
-
-
 def test_a_training_with_averaged_weights_validates_and_keeps_the_averages(tmp_path):
     data, model = make_data(), make_model()
     seen = []
