@@ -1,3 +1,5 @@
+import importlib
+
 import keras
 import numpy as np
 import pytest
@@ -5,6 +7,7 @@ import tensorflow as tf
 from sklearn.datasets import load_digits
 
 from keras_coda import data
+from keras_coda.data.load import _augment, _pipeline
 from tests.helpers.datasets import arrays
 
 # === Digits ===
@@ -65,7 +68,7 @@ def test_digits_are_not_augmented_unless_asked_and_never_flipped():
     ones = np.tile(np.arange(8.0), (8, 1))[..., None]  # brighter to the right, shifted or not, but for flips
     fake = tf.data.Dataset.from_tensors((ones, 1)).repeat(50)
     digits = data.Data("digits", fake, fake, ("0", "1"), (8, 8, 1), 50, 50)
-    images, _ = arrays(data._pipeline(digits, None, 50, augment=True, seed=0, cache=False).train)
+    images, _ = arrays(_pipeline(digits, None, 50, augment=True, seed=0, cache=False).train)
     assert (images[:, 4, 1] < images[:, 4, 6]).all()
 
 
@@ -82,7 +85,7 @@ def test_digits_can_be_enlarged():
 
 def augmented(layer, images, seed=0):
     dataset = tf.data.Dataset.from_tensor_slices((images, np.arange(len(images))))
-    return data._augment(dataset, layer, seed).batch(len(images))
+    return _augment(dataset, layer, seed).batch(len(images))
 
 
 def test_augmentation_keeps_shape_and_range_in_float32():
@@ -261,4 +264,6 @@ def test_wrong_arguments_of_augmentation_are_named(shape, padding, name):
 
 
 def test_heavy_packages_are_imported_where_they_are_used():
-    assert not {"tensorflow", "tf", "tensorflow_datasets", "tfds", "sklearn", "PIL"} & vars(data).keys()
+    heavy = {"tensorflow", "tf", "tensorflow_datasets", "tfds", "sklearn", "PIL"}
+    for name in ("load", "digits", "folders", "tfds"):
+        assert not heavy & vars(importlib.import_module(f"keras_coda.data.{name}")).keys()

@@ -15,10 +15,9 @@ import keras_tuner
 import numpy as np
 import pytest
 
-from keras_coda import tuning
 from keras_coda.training.recipes import Recipe
 from keras_coda.tuning.results import HYPERPARAMETERS, TemperatureStudy, TuningResult
-from keras_coda.tuning.search import CoDAHyperModel, tune
+from keras_coda.tuning.search import METRICS, CoDAHyperModel, tune
 from tests.helpers import quarters
 from tests.helpers.quarters import FAST, Killed
 from tests.helpers.searches import FIXED, search
@@ -236,7 +235,7 @@ def test_hyperband_goes_on_with_weights_and_rates_of_good_trials(data, preset, t
 
     monkeypatch.setattr(CoDAHyperModel, "fit", fit)
     oracle = keras_tuner.oracles.HyperbandOracle(
-        [keras_tuner.Objective(name, "max") for name in tuning.METRICS], max_epochs=2, factor=2, seed=1
+        [keras_tuner.Objective(name, "max") for name in METRICS], max_epochs=2, factor=2, seed=1
     )
     space = {**FIXED, "temperature": [0.1, 1.0]}
     result = tune(data, preset, tmp_path, oracle=oracle, epochs=2, verbose=0, **space, **FAST)
@@ -250,12 +249,12 @@ def test_hyperband_goes_on_with_weights_and_rates_of_good_trials(data, preset, t
 
 
 def test_any_tuner_of_keras_tuner_takes_the_hypermodel(data, preset, tmp_path):
-    objective = [keras_tuner.Objective(name, "max") for name in tuning.METRICS]
+    objective = [keras_tuner.Objective(name, "max") for name in METRICS]
     hypermodel = CoDAHyperModel(preset, data, **{**FIXED, "temperature": [0.5, 1.0]}, **FAST)
     tuner = keras_tuner.RandomSearch(hypermodel, objective, max_trials=1, directory=str(tmp_path))
     tuner.search(epochs=1, verbose=0, callbacks=[keras.callbacks.TensorBoard(tmp_path / "logs")])
     (trial,) = tuner.oracle.get_best_trials()
-    assert -trial.score == pytest.approx(sum(trial.metrics.get_last_value(name) for name in tuning.METRICS))
+    assert -trial.score == pytest.approx(sum(trial.metrics.get_last_value(name) for name in METRICS))
     assert list((tmp_path / "logs").rglob("events*"))
 
 
@@ -321,6 +320,6 @@ def test_two_workers_share_the_trials_of_a_chief(preset, tmp_path):
 
 def test_the_package_does_not_need_keras_tuner_until_it_tunes():
     code = "import sys; sys.modules['keras_tuner'] = None; import keras_coda.tuning.temperature\n"
-    code += "try: import keras_coda.tuning\nexcept ImportError as error: print(error)"
+    code += "try: keras_coda.tuning.tune\nexcept ImportError as error: print(error)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert 'pip install "keras-coda[tune]"' in done.stdout
