@@ -17,12 +17,13 @@ from time import perf_counter
 import keras
 import numpy as np
 
-from keras_coda import evaluation, visualization
 from keras_coda.evaluation.datasets import check_dataset
+from keras_coda.evaluation.localization_grids import localization
 from keras_coda.explanations.explain import explain
 from keras_coda.training.summaries import EventFile, require_tensorboard
 from keras_coda.utils.checks import check_classes, check_images, check_int, num_classes_of, require, to_numpy
 from keras_coda.utils.errors import FewerGridsWarning, NotEnoughImagesError
+from keras_coda.visualization.figure import save_picture
 
 
 class ContributionMaps(keras.callbacks.Callback):
@@ -99,7 +100,7 @@ class ContributionMaps(keras.callbacks.Callback):
         figure = explanation.plot(self.labels, max_images=len(self.images))
         if self.folder:
             self.folder.mkdir(parents=True, exist_ok=True)
-            visualization.save_picture(figure, self.folder / f"epoch-{epoch + 1:06d}.png", dpi=100)
+            save_picture(figure, self.folder / f"epoch-{epoch + 1:06d}.png", dpi=100)
         if self.log_dir:
             self._write_summaries(figure, logs["largest_residual"], epoch)
 
@@ -166,7 +167,7 @@ class Localization(keras.callbacks.Callback):
             warnings.simplefilter("ignore", FewerGridsWarning)  # it would be repeated at every measurement
             options = {"grid": self.grid, "n_grids": self.n_grids, "verbose": False}
             with contextlib.suppress(NotEnoughImagesError):  # `missing` stays
-                logs["localization"] = evaluation.localization(self.model, self.dataset, **options).mean
+                logs["localization"] = localization(self.model, self.dataset, **options).mean
 
 
 class ValidateAverages(keras.callbacks.Callback):

@@ -1,8 +1,8 @@
-"""What the folder of a training holds: its arguments, log and backups, and in the end the network."""
+"""The folder of a training: its arguments, log and backups, and in the end the network."""
 
 import csv
-import json
 import math
+import os
 import re
 import shutil
 import time
@@ -10,71 +10,55 @@ from pathlib import Path
 
 import keras
 
-from keras_coda.utils.atomic import new_file, new_folder
+from keras_coda.utils.atomic import new_folder
+from keras_coda.utils.run_folder import RunFolder
 
 ARGUMENTS, BACKUPS, LOG, MODEL = "training.json", "backup", "log.csv", "model"
-MAPS, TENSORBOARD = "maps", "tensorboard"  # if they are asked for
+MAPS, TENSORBOARD = "maps", "tensorboard"  # written by callbacks of the command line
 _WEIGHTS = "training.weights.h5"
 
 
-def is_finished(out, arguments: dict, *, restart: bool = False) -> bool:
-    """Tell whether the training in a folder has come to its end.
+def run_folder(out: str | os.PathLike, arguments: dict, *, restart: bool = False) -> RunFolder:
+    """Check the folder of a training and its arguments.
 
     Args:
         out: the folder, which need not exist.
-        arguments: what defines the training, JSON-serializable.
-        restart: whether a training in the folder will be deleted anyway, so that the answer is no.
+        arguments: the settings that identify the training, JSON-serializable.
+        restart: whether the training in the folder, if any, will be deleted.
 
     Raises:
-        ValueError: if the folder holds a training with other arguments, or files that no training left there.
+        ValueError: if the folder holds a training with other arguments, or files of something else.
     """
-    out = Path(out).expanduser()
-    recorded = out / ARGUMENTS
-    foreign = [name for name in (BACKUPS, LOG, MODEL, MAPS, TENSORBOARD) if (out / name).exists()]
-    if foreign and not recorded.exists():
-        raise ValueError(
-            f"The folder must be new or hold a training. Received: out='{out}', with {foreign} but without "
-            f"'{ARGUMENTS}'. Choose another folder."
-        )
-    if restart or not recorded.exists():
-        return False
-    before, now = json.loads(recorded.read_text(encoding="utf-8")), json.loads(json.dumps(arguments))
-    changed = [
-        f"{name}={now.get(name)!r} (it was {before.get(name)!r})"
-        for name in sorted(before.keys() | now.keys())
-        if before.get(name) != now.get(name)
-    ]
-    if changed:
-        raise ValueError(
-            f"A training goes on with the arguments it began with. Received: out='{out}' with {', '.join(changed)}. "
-            "Repeat them as they were, choose another folder, or begin anew with `restart` (--restart)."
-        )
-    return (out / MODEL).is_dir()
+    leaves = (MODEL, BACKUPS, MAPS, TENSORBOARD, LOG)
+    return RunFolder(out, arguments, file=ARGUMENTS, what="training", leaves=leaves, restart=restart)
 
 
-def epochs_done(out) -> int:
-    """Return how many epochs the last backup in a training's folder has seen; 0 without one."""
+def is_finished(out: str | os.PathLike, arguments: dict, *, restart: bool = False) -> bool:
+    """Return whether a folder holds a finished training with these arguments.
+
+    Args:
+        out: the folder, which need not exist.
+        arguments: the settings that identify the training, JSON-serializable.
+        restart: whether the training in the folder will be deleted; then the answer is False.
+
+    Raises:
+        ValueError: if the folder holds a training with other arguments, or files of something else.
+    """
+    folder = run_folder(out, arguments, restart=restart)
+    return folder.is_begun and (folder.path / MODEL).is_dir()
+
+
+def epochs_done(out: str | os.PathLike) -> int:
+    """Return the number of epochs that the last backup in a training's folder has seen; 0 without a backup."""
     backups = _backups(Path(out).expanduser() / BACKUPS)
     return backups[-1][1] if backups else 0
 
 
-def begin(out: Path, arguments: dict, *, restart: bool) -> None:
-    """Create the folder and write down the arguments; with ``restart``, first delete the training that is there."""
-    if restart:
-        for name in (MODEL, BACKUPS, MAPS, TENSORBOARD):
-            shutil.rmtree(out / name, ignore_errors=True)
-        for name in (LOG, ARGUMENTS):  # last what marks the folder as a training
-            (out / name).unlink(missing_ok=True)
-    out.mkdir(parents=True, exist_ok=True)
-    with new_file(out / ARGUMENTS) as temporary:
-        temporary.write_text(json.dumps(arguments, indent=2) + "\n", encoding="utf-8")
-
-
 def restore(model: keras.Model, out: Path) -> int:
-    """Load weights and optimizer from the last backup; return the number of epochs it has seen.
+    """Load the weights and the state of the optimizer from the last backup; return how many epochs it has seen.
 
     Raises:
-        ValueError: if the backup is damaged or that of another network.
+        ValueError: if the backup is damaged or belongs to another network.
     """
     backups = _backups(out / BACKUPS)
     if not backups:
@@ -91,23 +75,26 @@ def restore(model: keras.Model, out: Path) -> int:
 
 
 def seconds_of_epochs(out: Path) -> list[float]:
-    """Return the seconds that every epoch took, as the log has them."""
+    """Return the duration of every epoch in seconds, as recorded in the log."""
     with (out / LOG).open(encoding="utf-8", newline="") as file:
         return list({row["epoch"]: float(row["seconds"]) for row in csv.DictReader(file)}.values())
 
 
 class Backup(keras.callbacks.Callback):
-    """Keeps weights and optimizer of the last epoch, averages of weights among them, whole or not at all."""
+    """Backs up the weights and the state of the optimizer, including averaged weights, after every epoch.
 
-    # Keras' BackupAndRestore writes over the last backup in place, and the epoch to another file: killed meanwhile, it
-    # leaves half a file, or weights and an epoch that do not belong together.
+    A backup is written completely or not at all. After an epoch whose loss is not finite the last one is kept.
+    """
+
+    # Keras' BackupAndRestore overwrites the last backup, and writes the epoch to another file. If it is killed while it
+    # writes, a file is cut off, or the epoch does not belong to the weights.
 
     def __init__(self, out: Path):
         super().__init__()
         self._folder = out / BACKUPS
 
     def on_epoch_end(self, epoch, logs=None):
-        """Write a new backup, then delete those before it."""
+        """Write a new backup, then delete the earlier ones."""
         if not math.isfinite((logs or {}).get("loss", math.nan)):
             return
         with new_folder(self._folder / f"epoch-{epoch + 1:06d}") as temporary:
@@ -117,16 +104,17 @@ class Backup(keras.callbacks.Callback):
 
 
 class Log(keras.callbacks.CSVLogger):
-    """Keras' CSV log with the epoch counted from 1, the learning rate and the seconds; it goes on in a file there is.
+    """Keras' CSV log with epochs counted from 1, and with columns for the learning rate and the seconds.
 
-    An epoch that was logged but not backed up will have two rows; the last one counts.
+    It extends an existing file. An epoch that was logged but not backed up before an interruption gets two rows, of
+    which the last one counts.
     """
 
     def __init__(self, out: Path):
         super().__init__(str(out / LOG), append=True)
 
     def on_train_begin(self, logs=None):
-        """Open the file. A file that exists keeps its columns."""
+        """Open the file. An existing file keeps its columns."""
         super().on_train_begin(logs)
         if not self.append_header:
             with open(self.filename, encoding="utf-8", newline="") as file:

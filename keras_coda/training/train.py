@@ -2,7 +2,6 @@
 
 import dataclasses
 import datetime
-import json
 import math
 import os
 import platform
@@ -10,19 +9,19 @@ import shutil
 import statistics
 import sys
 from collections.abc import Iterable
-from pathlib import Path
 
 import keras
 import numpy as np
 
-from keras_coda import version
 from keras_coda.data.load import Data
 from keras_coda.models.coda_net import CoDANet
 from keras_coda.training import checkpointing
 from keras_coda.training.callbacks import ValidateAverages
-from keras_coda.training.checkpointing import BACKUPS, MODEL, is_finished
+from keras_coda.training.checkpointing import BACKUPS, MODEL
 from keras_coda.training.recipes import Recipe
 from keras_coda.utils.errors import TrainingDivergedError
+from keras_coda.utils.progress import steps_per_epoch
+from keras_coda.version import __version__
 
 
 def train(
@@ -88,17 +87,16 @@ def train(
     if arguments is None:
         arguments = {**record, "data": [data.name, data.num_train, data.num_validation], "model": model.get_config()}
         arguments["model"].pop("name")  # Keras numbers the models of a process
-    out = Path(out).expanduser()
-    if is_finished(out, arguments, restart=restart):
+    folder = checkpointing.run_folder(out, arguments, restart=restart)
+    out = folder.path
+    if folder.is_begun and (out / MODEL).is_dir():
         finished = CoDANet.from_preset(out / MODEL)
         model.set_weights(finished.get_weights())
         model.training_figures = finished.training_figures
         return model.training_figures
 
-    steps = int(data.train.cardinality())
-    steps = steps if steps > 0 else sum(1 for _ in data.train)
-    optimizer = recipe.optimizer(steps)
-    checkpointing.begin(out, arguments, restart=restart)
+    optimizer = recipe.optimizer(steps_per_epoch(data.train))
+    folder.begin()
     model.compile(optimizer=optimizer, **recipe.penalties)
     done = checkpointing.restore(model, out)
     averages = [] if recipe.ema is None else [ValidateAverages()]
@@ -125,7 +123,7 @@ def train(
         "num_validation": data.num_validation,
         "optimizer": recipe.describe(),
         "recipe": record,
-        "arguments": json.loads(json.dumps(arguments)),
+        "arguments": folder.arguments,
         "versions": _versions(),
         "date": datetime.date.today().isoformat(),
     }
@@ -137,6 +135,6 @@ def train(
 
 def _versions():
     backend = keras.backend.backend()
-    modules = {"keras_coda": version, "keras": keras, "numpy": np, backend: sys.modules.get(backend)}
+    modules = {"keras": keras, "numpy": np, backend: sys.modules.get(backend)}
     versions = {name: module.__version__ for name, module in modules.items() if hasattr(module, "__version__")}
-    return {"python": platform.python_version(), **versions}
+    return {"python": platform.python_version(), "keras_coda": __version__, **versions}

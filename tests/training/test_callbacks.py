@@ -155,7 +155,7 @@ def test_errors_of_localization_other_than_too_few_images_end_the_training(digit
     def fail(*_, **__):
         raise ValueError("A grid needs correctly classified images")  # the words alone mean nothing
 
-    monkeypatch.setattr(callbacks.evaluation, "localization", fail)
+    monkeypatch.setattr(callbacks, "localization", fail)
     model, validation = at_rest(digits)
     with pytest.raises(ValueError, match="correctly classified"):
         model.fit(validation.take(1), callbacks=[callbacks.Localization(validation, every=1)], verbose=0)

@@ -1,5 +1,7 @@
 import csv
 import json
+import shutil
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -55,6 +57,26 @@ def interrupt(monkeypatch):
     return arm
 
 
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A finished training, which tests do not change: its network, figures and folder."""
+    model, out = make_model(class_names=("a", "b")), tmp_path_factory.mktemp("finished") / "run"
+    return model, training.train(model, make_data(), out, epochs=2, verbose=0), out
+
+
+@pytest.fixture(scope="module")
+def averaged(tmp_path_factory):
+    """A finished training with averaged weights: as above, and the first kernel after each step."""
+    model, out, kernels = make_model(), tmp_path_factory.mktemp("averaged") / "run", []
+
+    class Weights(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            kernels.append(self.model.get_weights()[0])
+
+    options = {"callbacks": [Weights()], "epochs": 2, "ema": 0.8, "verbose": 0}
+    return model, training.train(model, make_data(), out, **options), out, kernels
+
+
 @pytest.mark.parametrize("changes", [{}, {"ema": 0.7, "linear_map_regularization": 0.5}], ids=["plain", "all"])
 def test_resumed_training_has_the_epochs_and_rates_of_an_uninterrupted_one(changes, tmp_path, interrupt):
     data = make_data()
@@ -80,39 +102,39 @@ def test_resumed_training_has_the_epochs_and_rates_of_an_uninterrupted_one(chang
     assert sorted(path.name for path in (tmp_path / "parts").iterdir()) == ["log.csv", "model", "training.json"]
 
 
-def test_finished_training_is_loaded_and_described(tmp_path):
-    data = make_data()
-    model = make_model(class_names=data.class_names)
-    figures = training.train(model, data, tmp_path / "run", epochs=2, verbose=0)
+def test_finished_training_is_loaded_and_described(finished):
+    model, figures, out = finished
     assert figures["epochs"] == 2
     assert figures["num_train"] == 16
     assert figures["data"] == "stripes"
     assert figures["versions"]["keras"] == keras.__version__
+    assert figures["versions"]["keras_coda"] == keras_coda.__version__
     assert 0 < figures["seconds_per_epoch"] < figures["seconds"]
     assert Recipe(**figures["recipe"]) == Recipe(epochs=2)
 
-    other = make_model(class_names=data.class_names)
-    assert training.train(other, data, tmp_path / "run", epochs=2, verbose=0) == json.loads(json.dumps(figures))
-    loaded = CoDANet.from_preset(tmp_path / "run" / training.MODEL)
+    other = make_model(class_names=("a", "b"))
+    assert training.train(other, make_data(), out, epochs=2, verbose=0) == json.loads(json.dumps(figures))
+    loaded = CoDANet.from_preset(out / training.MODEL)
     assert loaded.training_figures["epochs"] == 2
     assert loaded.class_names == ("a", "b")
     for weights in (other.get_weights(), loaded.get_weights()):
         np.testing.assert_array_equal(weights[0], model.get_weights()[0])
-    assert len(read_log(tmp_path / "run")) == 2
+    assert len(read_log(out)) == 2
 
 
-def test_other_arguments_and_foreign_folders_are_refused(tmp_path):
-    data = make_data()
-    training.train(make_model(), data, tmp_path / "run", epochs=1, verbose=0)
-    with pytest.raises(ValueError, match=r"epochs=2 \(it was 1\)"):
-        training.train(make_model(), data, tmp_path / "run", epochs=2, verbose=0)
-    training.train(make_model(), data, tmp_path / "run", epochs=2, restart=True, verbose=0)
+def test_other_arguments_and_foreign_folders_are_refused(finished, tmp_path):
+    shutil.copytree(finished[-1], tmp_path / "run")
+    options = {"restart": False, "verbose": 0}
+    with pytest.raises(ValueError, match=r"epochs=1 \(it was 2\)"):
+        training.train(make_model(class_names=("a", "b")), make_data(), tmp_path / "run", epochs=1, **options)
     assert len(read_log(tmp_path / "run")) == 2
+    training.train(make_model(), make_data(), tmp_path / "run", epochs=1, **{**options, "restart": True})
+    assert len(read_log(tmp_path / "run")) == 1
 
     (tmp_path / "foreign" / training.MODEL).mkdir(parents=True)
     for restart in (False, True):
         with pytest.raises(ValueError, match="must be new or hold a training"):
-            training.train(make_model(), data, tmp_path / "foreign", restart=restart)
+            training.train(make_model(), make_data(), tmp_path / "foreign", restart=restart)
     assert [path.name for path in (tmp_path / "foreign").iterdir()] == [training.MODEL]
 
 
@@ -135,15 +157,34 @@ def test_diverging_training_is_an_error_and_keeps_the_last_good_backup(tmp_path,
     assert not (tmp_path / "run" / training.MODEL).exists()
 
 
-def test_a_damaged_backup_is_named(tmp_path, interrupt):
-    disarm = interrupt(after=1)
-    with pytest.raises(KeyboardInterrupt):
-        training.train(make_model(), make_data(), tmp_path, epochs=3, verbose=0)
-    disarm()
-    (backup,) = (tmp_path / training.BACKUPS / "epoch-000001").iterdir()
+# A training that version 0.1.0 began: `make_model` with `make_data`, interrupted after the second epoch.
+EARLIER = Path(__file__).parents[1] / "golden" / "written_by_0_1_0" / "training"
+EARLIER_OPTIONS = {"epochs": 3, "ema": 0.7, "linear_map_regularization": 0.5, "verbose": 0}
+
+
+def test_a_training_that_an_earlier_version_began_is_resumed(tmp_path):
+    shutil.copytree(EARLIER, tmp_path / "run")
+    before = read_log(EARLIER)
+    with pytest.raises(ValueError, match=r"epochs=4 \(it was 3\)\. "):  # the only difference
+        training.train(make_model(), make_data(), tmp_path / "run", **{**EARLIER_OPTIONS, "epochs": 4})
+    figures = training.train(make_model(), make_data(), tmp_path / "run", **EARLIER_OPTIONS)
+    after = read_log(tmp_path / "run")
+    assert after[:2] == before
+    assert [row["epoch"] for row in after] == ["1", "2", "3"]
+    assert after[0].keys() == after[2].keys()
+    assert float(after[2]["learning_rate"]) < float(after[1]["learning_rate"])
+    assert float(after[2]["loss"]) < float(after[1]["loss"])
+    assert figures["seconds"] == pytest.approx(sum(float(row["seconds"]) for row in after))
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["log.csv", "model", "training.json"]
+
+
+def test_a_damaged_backup_is_named(tmp_path):
+    shutil.copytree(EARLIER, tmp_path / "run")
+    assert training.epochs_done(tmp_path / "run") == 2
+    (backup,) = (tmp_path / "run" / training.BACKUPS / "epoch-000002").iterdir()
     backup.write_bytes(backup.read_bytes()[:500])
-    with pytest.raises(ValueError, match=r"backup must fit.*epoch-000001"):
-        training.train(make_model(), make_data(), tmp_path, epochs=3, verbose=0)
+    with pytest.raises(ValueError, match=r"backup must fit.*epoch-000002"):
+        training.train(make_model(), make_data(), tmp_path / "run", **EARLIER_OPTIONS)
 
 
 def test_network_takes_classes_channels_and_size_from_the_data(tmp_path):
@@ -162,37 +203,30 @@ def test_network_takes_classes_channels_and_size_from_the_data(tmp_path):
     assert other.input.shape[-1] == 1
 
 
-def test_a_training_with_averaged_weights_validates_and_keeps_the_averages(tmp_path):
-    data, model = make_data(), make_model()
-    seen = []
-
-    class Weights(keras.callbacks.Callback):
-        def on_train_batch_end(self, batch, logs=None):
-            seen.append(self.model.get_weights()[0])
-
-    figures = training.train(model, data, tmp_path / "run", callbacks=[Weights()], epochs=3, ema=0.8, verbose=0)
-    average = seen[0]
-    for weights in seen[1:]:
-        average = 0.8 * average + 0.2 * weights
-    loaded = CoDANet.from_preset(tmp_path / "run" / training.MODEL)
+def test_a_training_with_averaged_weights_validates_and_keeps_the_averages(averaged):
+    _, figures, out, kernels = averaged
+    average = kernels[0]
+    for kernel in kernels[1:]:
+        average = 0.8 * average + 0.2 * kernel
+    loaded = CoDANet.from_preset(out / training.MODEL)
     np.testing.assert_allclose(loaded.get_weights()[0], average, rtol=1e-4, atol=1e-6)
-    assert np.abs(average - seen[-1]).max() > 1e-4
-    last = read_log(tmp_path / "run")[-1]
+    assert np.abs(average - kernels[-1]).max() > 1e-4
+    last = read_log(out)[-1]
     assert float(last["val_loss"]) == pytest.approx(figures["validation_loss"], rel=1e-6)
     assert "averaged" in figures["optimizer"]
 
 
-def test_a_training_killed_between_its_last_epoch_and_its_end_still_ends_with_the_averages(tmp_path, interrupt):
-    data, options = make_data(), {"epochs": 2, "ema": 0.8, "verbose": 0}
-    whole = make_model()
-    training.train(whole, data, tmp_path / "whole", **options)
+def test_a_training_killed_between_its_last_epoch_and_its_end_still_ends_with_the_averages(
+    averaged, tmp_path, interrupt
+):
+    options = {"epochs": 2, "ema": 0.8, "verbose": 0}
     disarm = interrupt(after=2)
     with pytest.raises(KeyboardInterrupt):
-        training.train(make_model(), data, tmp_path / "parts", **options)
+        training.train(make_model(), make_data(), tmp_path / "parts", **options)
     disarm()
     resumed = make_model()
-    training.train(resumed, data, tmp_path / "parts", **options)
-    np.testing.assert_array_equal(resumed.get_weights()[0], whole.get_weights()[0])
+    training.train(resumed, make_data(), tmp_path / "parts", **options)
+    np.testing.assert_array_equal(resumed.get_weights()[0], averaged[0].get_weights()[0])
 
 
 def test_callbacks_add_columns_to_a_log_that_stays_aligned_when_it_goes_on_without_them(tmp_path, interrupt):
@@ -213,7 +247,7 @@ def test_callbacks_add_columns_to_a_log_that_stays_aligned_when_it_goes_on_witho
 
 def test_figures_say_how_the_data_were_made(tmp_path):
     data = keras_coda.data.load("digits", batch_size=300, augment=True)
-    model, _ = training.network("coda_digits", data)
+    model = CoDANet(10, input_shape=(8, 8, 1), filters=(10,), ranks=2)
     figures = training.train(model, data, tmp_path / "run", epochs=1, verbose=0)
     assert (figures["recipe"]["batch_size"], figures["recipe"]["augmentation"]) == (300, "flip_crop")
 
