@@ -1,4 +1,4 @@
-"""Resumable training, and evaluation of the result."""
+"""Resumable training."""
 
 import dataclasses
 import datetime
