@@ -1,6 +1,6 @@
-"""Post-hoc attribution methods, as tf-explain has them.
+"""Post-hoc attribution methods: tf-explain's, as explainers of a batch of images.
 
-Here belong methods that estimate what exact maps know. They are compared in `keras_coda.evaluation`.
+Here belong methods that approximate what contribution maps give exactly. `keras_coda.evaluation` compares them.
 """
 
 from keras_coda.posthoc.methods import GradCAM as GradCAM

@@ -1,4 +1,4 @@
-"""Compiled functions of a model, made once for every size of image; gradients as tf-explain computes them."""
+"""Logits, encodings and gradients of a model, compiled once per image size. Gradients are computed by tf-explain."""
 
 import weakref
 from collections.abc import Callable, Iterator
@@ -9,46 +9,57 @@ import numpy as np
 from keras_coda.explanations.compiled import compiled_explainer
 from keras_coda.layers.dynamic_linear import linearize_chain
 from keras_coda.utils.checks import require
+from keras_coda.utils.optional import import_optional
+
+# Pixels per batch: with these the network coda_s_cifar10 needs less than about 2 GB.
+GRADIENT_PIXELS, LOGIT_PIXELS = 2**16, 2**18
 
 
 def tf_explain():
-    """Return ``tf_explain.core``; raise if it is missing or the backend is not its own."""
+    """Return ``tf_explain.core``.
+
+    Raises:
+        ImportError: if tf-explain or OpenCV are not installed.
+        ValueError: if the backend is not TensorFlow.
+    """
     backend = keras.backend.backend()
-    require(backend == "tensorflow", "tf-explain's methods run on Keras' TensorFlow backend only", backend=backend)
-    try:
-        from tf_explain import core
-    except ImportError as error:
-        raise ImportError(
-            "The post-hoc methods need tf-explain and OpenCV, which are an extra of this package. "
-            f'Received: {error}. Install them: pip install "keras-coda[posthoc]"'
-        ) from error
-    return core
+    require(
+        backend == "tensorflow", "tf-explain's methods run on the TensorFlow backend of Keras only", backend=backend
+    )
+    options = {"extra": "posthoc", "purpose": "A post-hoc method", "package": "tf-explain and OpenCV"}
+    return import_optional("tf_explain.core", **options)
 
 
 def chunks(images: np.ndarray, pixels: int, count: int | None = None) -> Iterator[slice]:
-    """Yield slices of ``count`` images of a size (None: of all there are), so many pixels at a time."""
+    """Yield slices of a batch that have at most ``pixels`` pixels, but at least one image.
+
+    Args:
+        images: ``(B, H, W, ...)``, for the size of one image.
+        pixels: int.
+        count: int, number of images to divide into slices; None for ``B``.
+    """
     count, step = count or len(images), max(1, pixels // (images.shape[1] * images.shape[2]))
     for start in range(0, count, step):
         yield slice(start, min(start + step, count))
 
 
-def encoding(model: keras.Model, images: np.ndarray) -> np.ndarray:
-    """Encode images ``(B, H, W, c)`` as the input of a model's dynamic-linear chain, ``(B, H, W, channels)``."""
+def encode_images(model: keras.Model, images: np.ndarray) -> np.ndarray:
+    """Return images ``(B, H, W, c)`` as the input of a model's dynamic-linear chain, ``(B, H, W, channels)``."""
     return np.asarray(_compiled(_make_encoding, model, images.shape[1:])(images))
 
 
-def logits(model: keras.Model, inputs: np.ndarray, encoded: bool) -> np.ndarray:
-    """Logits ``(B, classes)`` of images, or of encoded ones."""
+def predict_logits(model: keras.Model, inputs: np.ndarray, encoded: bool) -> np.ndarray:
+    """Return the logits ``(B, classes)`` of images, or of encoded images if ``encoded``."""
     return np.asarray(_compiled(_make_logits, model, inputs.shape[1:], encoded)(inputs))
 
 
-def gradients(model: keras.Model, inputs: np.ndarray, classes: np.ndarray, encoded: bool) -> np.ndarray:
-    """Gradients, in the shape of ``inputs``, of the logit of each image's own class."""
+def logit_gradients(model: keras.Model, inputs: np.ndarray, classes: np.ndarray, encoded: bool) -> np.ndarray:
+    """Return the gradients, in the shape of ``inputs``, of one logit per image: that of its entry in ``classes``."""
     return np.asarray(_compiled(_make_gradients, model, inputs.shape[1:], encoded)(inputs, classes))
 
 
-def cams(model: keras.Model, images: np.ndarray, classes: np.ndarray, layer: str) -> list[np.ndarray]:
-    """Activations of a layer, weighted by the mean gradient of the logit of each image's own class: ``(h, w)`` each."""
+def class_activation_maps(model: keras.Model, images: np.ndarray, classes: np.ndarray, layer: str) -> list[np.ndarray]:
+    """Return the sum of a layer's activations, weighted by the mean gradient of one logit: ``(h, w)`` per image."""
     outputs, gradients = _compiled(_make_activations, model, images.shape[1:], layer)(images, classes)
     return [cam.numpy() for cam in tf_explain().GradCAM.generate_ponderated_output(outputs, gradients)]
 
@@ -57,7 +68,7 @@ _functions = weakref.WeakKeyDictionary()
 
 
 def _compiled(make: Callable, model: keras.Model, *arguments):
-    """Return ``make(model, *arguments)``, made at the first call and kept as long as the model lives."""
+    """Return ``make(model, *arguments)``, which is called once and kept as long as the model exists."""
     of_model = _functions.setdefault(model, {})
     key = (make, *arguments)
     if key not in of_model:
@@ -66,7 +77,7 @@ def _compiled(make: Callable, model: keras.Model, *arguments):
 
 
 def _network(model, encoded):
-    """Return a function from encoded images, or from images, to logits that does not keep the model alive."""
+    """Return a function from images (encoded or not) to logits. It holds no reference to the model itself."""
     if not encoded:
         return keras.Model(model.inputs, model.outputs[0])
     decomposition = compiled_explainer(model).decomposition
@@ -97,7 +108,9 @@ def _make_gradients(model, shape, encoded):
     compute = tf_explain().VanillaGradients.compute_gradients.python_function
 
     def gradients(points, classes):
-        def own_logits(inputs):  # tf-explain differentiates one column for all images: here each one's own class
+        def own_logits(
+            inputs,
+        ):  # tf-explain explains the same column for all images; a column of chosen logits allows a class per image
             return tf.gather(network(inputs), classes, batch_dims=1)[:, None]
 
         return compute(points, own_logits, 0)
@@ -111,7 +124,7 @@ def _make_activations(model, shape, layer):
     network = keras.Model(model.inputs, [model.get_layer(layer).output, model.outputs[0]])
 
     def activations_and_gradients(images, classes):
-        # tf-explain's is for one class, runs eagerly, and Keras 3 warns of the nested inputs of its model.
+        # tf-explain's own function takes one class for all images, runs eagerly, and makes Keras 3 warn.
         with tf.GradientTape() as tape:
             tape.watch(images)
             outputs, logits = network(images)

@@ -1,12 +1,15 @@
-"""tf-explain's methods as explainers: raw float maps of the logit of one class per image, for images of any size.
+"""tf-explain's methods as explainers: maps of the logit of one class per image, for images of any size.
 
-All keep the signature ``(model, images (B, H, W, c) in [0, 255], classes (B,)) -> maps (B, H, W)`` float32 of
-:mod:`keras_coda.evaluation`, work in batches and in bounded memory, and compile one graph for a model and image size.
-Maps are signed: what speaks for the class is positive. Colors are summed up, as in contribution maps.
+All are functions ``(model, images (B, H, W, c) in [0, 255], classes (B,)) -> maps (B, H, W)``, float32, as
+:mod:`keras_coda.evaluation` takes them. They limit the memory they use, and compile one graph per model and image size.
+Maps are signed: positive values are evidence for the class. Values of the channels are added up, as in contribution
+maps.
 
-The gradient, the path of integrated gradients and the weighted sum of Grad-CAM are computed by tf-explain. It has one
-class for all images, draws ``uint8`` pictures of absolute values, and differentiates what the model happens to return;
-each class below says where it departs from it further.
+The gradient, the path of integrated gradients and the weighted sum of Grad-CAM are computed by tf-explain. All methods
+differ from tf-explain in three points: every image has its own class, maps are floats instead of ``uint8`` pictures of
+absolute values, and what is explained is the logit, whatever the model returns. Each class names its other differences.
+
+To add a method, write a subclass of ``_Method`` and add an instance to ``_METHODS`` at the end of this file.
 """
 
 import dataclasses
@@ -18,16 +21,13 @@ import keras
 import numpy as np
 
 from keras_coda.explanations.explainers import Explainer
-from keras_coda.posthoc import gradients as compiled
+from keras_coda.posthoc import gradients
 from keras_coda.utils.checks import check_classes, check_finite, check_images, check_int, num_classes_of, require
 from keras_coda.utils.hashing import digest, digest_of_model
 
-# Pixels looked at together: memory of the coda_s_cifar10 network stays below about 2 GB.
-_GRADIENT_PIXELS, _LOGIT_PIXELS = 2**16, 2**18
-
 
 class _Method:
-    """What all methods share: a name, and checks of what they are called with."""
+    """Base of all methods: a name made from the arguments, and checks of what a method is called with."""
 
     @property
     def __name__(self) -> str:
@@ -39,7 +39,7 @@ class _Method:
         """Explain the logit of one class for every image.
 
         Args:
-            model: gives logits ``(B, classes)``; functional or sequential.
+            model: returns logits ``(B, classes)``; functional or sequential.
             images: ``(B, H, W, c)``, any real dtype, pixels in [0, 255].
             classes: ``(B,)`` int.
 
@@ -47,10 +47,10 @@ class _Method:
             Maps ``(B, H, W)``, float32.
 
         Raises:
-            ImportError: without tf-explain and OpenCV.
+            ImportError: if tf-explain or OpenCV are not installed.
             TypeError, ValueError: for images or classes that do not fit the model.
         """
-        compiled.tf_explain()
+        gradients.tf_explain()
         num_classes, shape = num_classes_of(model), model.input_shape
         images = check_images(images, shape[-1], shape[1:3])
         require(np.ndim(classes) == 1, "`classes` must be (batch,), one class for each image", classes=classes)
@@ -69,19 +69,19 @@ class _GradientMethod(_Method):
     encoded: bool = dataclasses.field(default=True, kw_only=True)
     absolute: bool = dataclasses.field(default=False, kw_only=True)
 
-    def _attributions(self, images, encode, gradients):
+    def _attributions(self, images, encode, gradient):
         """Return attributions ``(B, H, W, channels)``, of the encoded image or of the pixels."""
         raise NotImplementedError
 
     def _maps(self, model, images, classes):
         maps = []
-        for part in compiled.chunks(images, _GRADIENT_PIXELS):
+        for part in gradients.chunks(images, gradients.GRADIENT_PIXELS):
 
-            def gradients(points, own=classes[part]):
-                return compiled.gradients(model, points, own, self.encoded)
+            def gradient(points, own=classes[part]):
+                return gradients.logit_gradients(model, points, own, self.encoded)
 
-            encode = functools.partial(compiled.encoding, model) if self.encoded else np.asarray
-            attributions = self._attributions(images[part], encode, gradients)
+            encode = functools.partial(gradients.encode_images, model) if self.encoded else np.asarray
+            attributions = self._attributions(images[part], encode, gradient)
             maps.append((np.abs(attributions) if self.absolute else attributions).sum(axis=-1))
         return np.concatenate(maps)
 
@@ -91,10 +91,10 @@ class VanillaGradients(_GradientMethod):
     """The gradient of the logit, summed over channels.
 
     Args:
-        encoded: True: the gradient with respect to the encoded image, which is what contribution maps refer to, too;
-            the model must be explainable. False: to the pixels, as tf-explain; any model.
-        absolute: whether to sum absolute values instead, as tf-explain does for its pictures. Such maps cannot say
-            what speaks against a class.
+        encoded: True: the gradient with respect to the encoded image, as for contribution maps; the model must be
+            explainable. False: with respect to the pixels, as in tf-explain; for any model.
+        absolute: whether to add up absolute values, as tf-explain does for its pictures. Such maps do not show what
+            is evidence against a class.
 
     Example:
         >>> model = keras_coda.CoDANet.from_preset("coda_digits", load_weights=False)
@@ -106,8 +106,8 @@ class VanillaGradients(_GradientMethod):
         Simonyan, Vedaldi, Zisserman: Deep Inside Convolutional Networks (arXiv 1312.6034).
     """
 
-    def _attributions(self, images, encode, gradients):
-        return gradients(encode(images))
+    def _attributions(self, images, encode, gradient):
+        return gradient(encode(images))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,29 +115,30 @@ class GradientsInputs(_GradientMethod):
     """The gradient of the logit times the input, summed over channels.
 
     Args:
-        encoded: see :class:`VanillaGradients`; also what the gradient is multiplied by.
+        encoded: see :class:`VanillaGradients`; the gradient is multiplied by the encoded image, or by the pixels.
         absolute: see :class:`VanillaGradients`.
 
     Reference:
         Shrikumar et al.: Not Just a Black Box (arXiv 1605.01713).
     """
 
-    def _attributions(self, images, encode, gradients):
+    def _attributions(self, images, encode, gradient):
         inputs = encode(images)
-        return inputs * gradients(inputs)
+        return inputs * gradient(inputs)
 
 
 @dataclasses.dataclass(frozen=True)
 class IntegratedGradients(_GradientMethod):
-    """The mean gradient on the way from nothing to the image, times the image: sums to the logit's difference.
+    """The mean gradient on the straight path from a baseline to the image, times the image.
 
-    tf-explain takes the mean with both ends of the path as heavy as its inner points and does not multiply by the
-    image. Here the mean is that of the midpoints of equal steps, whose error falls with the square of their number.
+    The sum of a map approximates the difference of the logit between image and baseline. tf-explain averages over
+    points that include both ends of the path, with equal weights, and does not multiply by the image. Here the mean is
+    over the midpoints of equal steps, so that the error falls with the square of their number.
 
     Args:
         steps: int, at least 2.
-        encoded: see :class:`VanillaGradients`. The path begins at an encoding of zeros, what a removed pixel is (True),
-            or at a black image (False).
+        encoded: see :class:`VanillaGradients`. The baseline is an encoding of zeros, as of removed pixels (True), or
+            a black image (False).
         absolute: see :class:`VanillaGradients`.
 
     Reference:
@@ -149,25 +150,25 @@ class IntegratedGradients(_GradientMethod):
     def __post_init__(self):
         check_int("steps", self.steps, minimum=2)
 
-    def _attributions(self, images, encode, gradients):
+    def _attributions(self, images, encode, gradient):
         inputs = encode(images)
         half = inputs / (2 * self.steps)
-        midpoints = compiled.tf_explain().IntegratedGradients.generate_linear_path(half, inputs - half, self.steps)
-        return inputs * sum(gradients(points) for points in midpoints) / self.steps
+        midpoints = gradients.tf_explain().IntegratedGradients.generate_linear_path(half, inputs - half, self.steps)
+        return inputs * sum(gradient(points) for points in midpoints) / self.steps
 
 
 @dataclasses.dataclass(frozen=True)
 class SmoothGrad(_GradientMethod):
     """The mean gradient of noisy copies of the image.
 
-    tf-explain differentiates the cross-entropy and draws other noise each time. Here it is the logit, and the noise is
-    the same for every image and call, so that a map does not depend on the batch.
+    tf-explain differentiates the cross-entropy and draws new noise at each call. Here the logit is differentiated, and
+    the noise is the same for every image and call, so that a map does not depend on the batch.
 
     Args:
         samples: int, number of noisy copies.
-        noise: float > 0, standard deviation of the noise in units of pixels in [0, 255]; a tenth of their range.
+        noise: float > 0, standard deviation of the noise, for pixels in [0, 255]. Default: a tenth of their range.
         seed: int, of the noise.
-        encoded: see :class:`VanillaGradients`. The noise is added to the pixels either way.
+        encoded: see :class:`VanillaGradients`. The noise is added to the pixels in both cases.
         absolute: see :class:`VanillaGradients`.
 
     Reference:
@@ -183,10 +184,10 @@ class SmoothGrad(_GradientMethod):
         check_int("seed", self.seed, minimum=0)
         require(check_finite("noise", self.noise) > 0, "`noise` must be positive", noise=self.noise)
 
-    def _attributions(self, images, encode, gradients):
+    def _attributions(self, images, encode, gradient):
         rng = np.random.default_rng(self.seed)
         noise = (rng.normal(0, self.noise, images.shape[1:]).astype("float32") for _ in range(self.samples))
-        return sum(gradients(encode(images + sample)) for sample in noise) / self.samples
+        return sum(gradient(encode(images + sample)) for sample in noise) / self.samples
 
 
 # === Grad-CAM ===
@@ -194,15 +195,15 @@ class SmoothGrad(_GradientMethod):
 
 @dataclasses.dataclass(frozen=True)
 class GradCAM(_Method):
-    """Activations of a layer weighted by the mean gradient of the logit, enlarged bilinearly to the image.
+    """The activations of a layer, weighted by the mean gradient of the logit and enlarged bilinearly to the image.
 
-    As Grad-CAM's paper and other than tf-explain's default, gradients are not cut where they or the activations are
-    negative. Negative values of the map are kept; whoever looks at the positive part has the paper's ReLU.
+    As in Grad-CAM's paper, and unlike tf-explain's default, gradients are used unchanged where they or the activations
+    are negative. The map keeps its negative values; its positive part is the map after the paper's ReLU.
 
     Args:
         layer_name: a layer with an output ``(B, h, w, channels)``. None: the last one, as in Grad-CAM's paper and in
-            tf-explain. Of a :class:`~keras_coda.CoDANet` these are its class maps, on which Grad-CAM scores best: it
-            becomes the exact contributions of that layer's activations, at their coarse resolution.
+            tf-explain. In a :class:`~keras_coda.CoDANet` that layer gives the class maps, and Grad-CAM scores best
+            there: it equals the exact contributions of that layer's activations, at their coarse resolution.
 
     Reference:
         Selvaraju et al.: Grad-CAM (arXiv 1610.02391), equations 1 and 2.
@@ -215,8 +216,8 @@ class GradCAM(_Method):
 
         (height, width), maps = images.shape[1:3], []
         layer = self._layer(model)
-        for part in compiled.chunks(images, _GRADIENT_PIXELS):
-            cams = compiled.cams(model, images[part], classes[part], layer)
+        for part in gradients.chunks(images, gradients.GRADIENT_PIXELS):
+            cams = gradients.class_activation_maps(model, images[part], classes[part], layer)
             maps += [cv2.resize(cam, (width, height)) for cam in cams]
         return np.stack(maps)
 
@@ -234,17 +235,17 @@ class GradCAM(_Method):
 
 @dataclasses.dataclass(frozen=True)
 class OcclusionSensitivity(_Method):
-    """How far the logit falls if a window of the image is covered: for each pixel the mean over windows that cover it.
+    """How far the logit falls when a window of the image is covered: at each pixel the mean over windows that cover it.
 
-    tf-explain predicts one image at a time, takes what the model returns for a probability, puts windows side by side
-    and enlarges their values bilinearly, and confuses height and width. The logits of all classes come from the same
-    predictions: they are kept until another image, or a model with other weights, is explained.
+    tf-explain predicts one image at a time, uses the model's output as a probability, places windows side by side,
+    enlarges their values bilinearly, and exchanges height and width. Here the same predictions serve all classes: they
+    are kept until other images, or a model with other weights, are explained.
 
     Args:
-        patch_size: int, side of the window in pixels; 5 and 9 in the paper's comparison for images of 32x32.
+        patch_size: int, side of the window in pixels; 5 and 9 in the paper's comparison, for images of 32x32 pixels.
         strides: int, pixels from one window to the next; None for half a window. ``patch_size``: side by side.
-        fill: None: the encoding of what is covered becomes zero, as in the pixel removal metric; the model must be
-            explainable. A float: the pixel value to fill windows with, in [0, 255]; tf-explain's is 127.5; any model.
+        fill: None: the encoding of covered pixels becomes zero, as in the pixel removal metric; the model must be
+            explainable. A float in [0, 255]: the value of covered pixels, for any model; 127.5 in tf-explain.
 
     Reference:
         Zeiler, Fergus: Visualizing and Understanding Convolutional Networks (arXiv 1311.2901), section 4.2.
@@ -259,7 +260,7 @@ class OcclusionSensitivity(_Method):
         check_int("patch_size", self.patch_size)
         if self.strides is not None:
             is_dense = check_int("strides", self.strides) <= self.patch_size
-            rule = "`strides` must not exceed `patch_size`: some pixels would never be covered"
+            rule = "`strides` must not exceed `patch_size`, or some pixels would never be covered"
             require(is_dense, rule, strides=self.strides, patch_size=self.patch_size)
         if self.fill is not None:
             in_range = 0 <= check_finite("fill", self.fill) <= 255
@@ -288,20 +289,21 @@ class OcclusionSensitivity(_Method):
     def _drops(self, model, images, windows):
         """Return how far every logit falls for each window, ``(B, windows, classes)`` float64."""
         encoded = self.fill is None
-        inputs = compiled.encoding(model, images) if encoded else images
+        inputs = gradients.encode_images(model, images) if encoded else images
         cover = [*windows, (slice(0, 0), slice(0, 0))]  # the last one covers nothing
         pairs, found = np.arange(len(images) * len(cover)), []
-        for part in compiled.chunks(inputs, _LOGIT_PIXELS, len(pairs)):
+        for part in gradients.chunks(inputs, gradients.LOGIT_PIXELS, len(pairs)):
             points = inputs[pairs[part] // len(cover)]
             for point, window in zip(points, pairs[part] % len(cover), strict=True):
                 point[cover[window]] = 0.0 if encoded else self.fill
-            found.append(compiled.logits(model, points, encoded).astype("float64"))
+            found.append(gradients.predict_logits(model, points, encoded).astype("float64"))
         found = np.concatenate(found).reshape(len(images), len(cover), -1)
         return found[:, -1:] - found[:, :-1]
 
 
-# === Names ===
+# === Registry ===
 
+# One line for each method of the default comparison.
 _METHODS = {
     method.__name__: method
     for method in (
@@ -317,7 +319,7 @@ _METHODS = {
 
 
 def methods() -> tuple[str, ...]:
-    """Names of the methods that :func:`~keras_coda.evaluation.compare` compares by default."""
+    """Return the names of the methods that :func:`keras_coda.evaluation.compare` compares by default."""
     return tuple(_METHODS)
 
 
@@ -325,7 +327,7 @@ def get(name: str) -> Explainer:
     """Return a method by name.
 
     Raises:
-        ValueError: for an unknown name; near matches are named.
+        ValueError: for an unknown name; the message has the most similar one.
 
     Example:
         >>> keras_coda.posthoc.get("GradCAM")

@@ -28,6 +28,7 @@ def import_optional(
         'av'
     """
     try:
+        importlib.import_module(module.partition(".")[0])  # a cached submodule does not mean that it is installed
         return importlib.import_module(module)
     except ImportError as error:
         other = f", or {alternative}" if alternative else ""

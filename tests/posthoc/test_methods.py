@@ -12,8 +12,7 @@ from tf_explain import core
 
 import keras_coda
 from keras_coda import CoDANet, posthoc
-from keras_coda.posthoc import gradients as compiled
-from keras_coda.posthoc import methods
+from keras_coda.posthoc import gradients
 from tests.helpers.known_models import linear_model, random_digits
 
 METHODS = [
@@ -194,8 +193,8 @@ def test_a_batch_is_what_its_images_are_and_each_has_its_class(method, monkeypat
     for image, c, expected in zip(images, classes, batch, strict=True):
         np.testing.assert_allclose(method(model, image[None], np.array([c]))[0], expected, **tolerance)
     assert np.abs(method(model, images, 1 - classes) - batch).max() > 0.01 * np.abs(batch).max()
-    monkeypatch.setattr(methods, "_GRADIENT_PIXELS", 60)  # an image at a time
-    monkeypatch.setattr(methods, "_LOGIT_PIXELS", 60)
+    monkeypatch.setattr(gradients, "GRADIENT_PIXELS", 60)  # an image at a time
+    monkeypatch.setattr(gradients, "LOGIT_PIXELS", 60)
     fresh = type(method)(**{f: getattr(method, f) for f in method.__dataclass_fields__ if f != "_last"})
     np.testing.assert_allclose(fresh(model, images, classes), batch, **tolerance)
 
@@ -223,8 +222,8 @@ def test_occlusion_does_not_remember_what_has_changed():
 
 def test_occlusion_predicts_once_for_all_classes(monkeypatch):
     calls = []
-    logits = compiled.logits
-    monkeypatch.setattr(compiled, "logits", lambda *arguments: calls.append(1) or logits(*arguments))
+    logits = gradients.predict_logits
+    monkeypatch.setattr(gradients, "predict_logits", lambda *arguments: calls.append(1) or logits(*arguments))
     model, method, images = small_network(), posthoc.OcclusionSensitivity(3), random_digits(2, size=6)[0]
     maps = [method(model, images, np.full(2, c)) for c in (0, 1)]
     assert len(calls) == 1
