@@ -1,14 +1,45 @@
-"""The command line: dispatch. TensorFlow is imported by the commands that need it, not before."""
+"""Read the arguments, check them, and only then import TensorFlow and run the command.
 
+A command is a module of this package that is named in ``COMMANDS`` and defines
+
+- ``DESCRIPTION``, whose first sentence the list of commands shows, and ``EXAMPLE``, both for ``--help``;
+- ``add_arguments(parser)``;
+- ``check(args)``, which finds wrong arguments with the standard library alone, and raises
+  :class:`~keras_coda_cli.common.UsageError` for options that do not belong together, any other exception for values;
+- ``run(args)``, which imports what it needs and prints its results;
+- ``USES_TENSORFLOW = False`` if ``run`` needs nothing but the standard library.
+"""
+
+import argparse
 import contextlib
+import importlib
 import os
 import sys
 import tempfile
 import warnings
+from collections.abc import Callable
+from types import ModuleType
 
-from keras_coda_cli import commands
-from keras_coda_cli.arguments import parser
+from keras_coda_cli.common import Parser, UsageError, load_without_package
 
+COMMANDS = (
+    "demo",
+    "train",
+    "explain",
+    "explore",
+    "evaluate",
+    "compare",
+    "tune",
+    "export",
+    "presets",
+)  # in the order of the list that `keras-coda --help` shows
+
+EPILOG = """exit codes: 0 done, 1 the work failed (the reason is on stderr), 2 wrong usage, 130 interrupted
+
+example, from nothing to explanations:
+  keras-coda train --data digits --out runs/digits
+  keras-coda explain --model runs/digits/model --out explanations photo.png
+"""
 NOISE = (b"WARNING: All log messages before absl", b"I0000 ", b"W0000 ", b"E0000 ", b"To enable the following")
 
 
@@ -16,25 +47,53 @@ def main(argv: list[str] | None = None) -> int:
     """Run one command.
 
     Args:
-        argv: arguments without the program's name; None for those of the process.
+        argv: the arguments without the program's name; None for those of the process.
 
     Returns:
         The exit code: 0 done, 1 failed, 2 wrong usage, 130 interrupted.
     """
+    commands = {name: importlib.import_module(f"keras_coda_cli.{name}") for name in COMMANDS}
+    parser, parsers = _parsers(commands)
     try:
-        args = parser().parse_args(argv)
-    except SystemExit as stop:  # argparse has printed help, version or what is wrong
+        args = parser.parse_args(argv)
+        return _run(commands[args.command], args, parsers[args.command].error)
+    except SystemExit as stop:  # argparse has printed the help, the version or the error
         return stop.code or 0
+
+
+def _parsers(commands: dict[str, ModuleType]) -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
+    """Return the parser of the program, and those of its commands by name."""
+    version = load_without_package("version").__version__
+    top = Parser("keras-coda", epilog=EPILOG, description="Image classifiers that explain themselves exactly.")
+    top.add_argument("--version", action="version", version=f"keras-coda {version}")
+    group = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    parsers = {}
+    for name, command in commands.items():
+        text = command.DESCRIPTION
+        options = {"description": text, "epilog": f"example:\n  {command.EXAMPLE}"}
+        parsers[name] = group.add_parser(name, help=text.split(". ")[0].rstrip("."), **options)
+        parsers[name].set_defaults(command=name)
+        parsers[name].add_argument("--debug", action="store_true", help="show the traceback of an error")
+        command.add_arguments(parsers[name])
+    return top, parsers
+
+
+def _run(command: ModuleType, args: argparse.Namespace, usage_error: Callable[[str], None]) -> int:
+    """Check the arguments and run the command; return the exit code."""
     with warnings.catch_warnings():
         warnings.showwarning = lambda message, *_, **__: print(f"keras-coda: warning: {message}", file=sys.stderr)
         try:
-            if args.command != "presets":
+            command.check(args)
+            if getattr(command, "USES_TENSORFLOW", True):
                 _import_quietly()
-            getattr(commands, args.command)(args)
-        except KeyboardInterrupt:
-            print("\nkeras-coda: interrupted", file=sys.stderr)
+            command.run(args)
+        except UsageError as error:
+            usage_error(str(error))  # prints the usage, too, and exits with 2
+        except KeyboardInterrupt as stop:
+            hint = f". {stop}" if str(stop) else ""  # how to continue, see `common.resumable`
+            print(f"\nkeras-coda: interrupted{hint}", file=sys.stderr)
             return 130
-        except BrokenPipeError:  # the reader of our output has gone, as `head` does
+        except BrokenPipeError:  # the program that reads our output has ended, as `head` does
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 1
         except Exception as error:
@@ -45,8 +104,8 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def _import_quietly():
-    """Import TensorFlow without the lines it writes before its log level counts; keep any other message."""
+def _import_quietly() -> None:
+    """Import TensorFlow without the messages it prints before its log level takes effect; keep all other messages."""
     if "tensorflow" in sys.modules or "TF_CPP_MIN_LOG_LEVEL" in os.environ:
         return
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
@@ -59,10 +118,14 @@ def _import_quietly():
 
             tf.get_logger().setLevel("ERROR")
             with contextlib.suppress(RuntimeError):
-                tf.config.list_physical_devices("GPU")  # looks for CUDA, and says what it finds
+                tf.config.list_physical_devices("GPU")  # loads CUDA, which prints messages
         finally:
             os.dup2(stderr, 2)
             os.close(stderr)
             messages.seek(0)
             kept = [line for line in messages if not line.startswith(NOISE)]
             sys.stderr.write(b"".join(kept).decode(errors="replace"))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

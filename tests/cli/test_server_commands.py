@@ -1,4 +1,7 @@
-"""Claims about the command line and servers: other formats, checks of an export, explanations from afar."""
+"""`keras-coda explain --server`."""
+
+import contextlib
+import io
 
 import numpy as np
 import pytest
@@ -10,29 +13,30 @@ from tests.helpers.serving_models import LoadedVersion, Models
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    """A network for 8x8 color images of two classes, not trained, its folder, and its SavedModel."""
-    folder = tmp_path_factory.mktemp("model")
-    network = CoDANet(2, input_shape=(8, 8, 3), filters=(4, 2), ranks=2, class_names=("bright", "dark"))
-    network.save_to_preset(folder / "model")
-    network.export(folder / "1", warmup=False)
-    return network, folder
-
-
-@pytest.fixture
-def addresses(model):
-    models = Models("photos", {3: LoadedVersion(model[1] / "1")}, {"stable": 3})
+def addresses(model_folder, tmp_path_factory):
+    """Addresses of the network on two servers, by protocol."""
+    folder = tmp_path_factory.mktemp("served") / "1"
+    CoDANet.from_preset(model_folder).export(folder, warmup=False)
+    models = Models("photos", {3: LoadedVersion(folder)}, {"stable": 3})
     with RestDouble(models) as rest, GrpcDouble(models) as rpc:
         yield {"rest": f"http://{rest.address}/v1/models/photos", "grpc": f"grpc://{rpc.address}/photos"}
 
 
+@pytest.fixture(scope="module")
+def explained(model_folder, tmp_path_factory):
+    """Three images, the folder of their explanations by the network in this process, and what the command printed."""
+    folder, printed = tmp_path_factory.mktemp("explained"), io.StringIO()
+    images = [write_image(folder / f"{index}.png", seed=index, size=(8, 8)) for index in range(3)]
+    with contextlib.redirect_stdout(printed):
+        assert run("explain", "--model", model_folder, *images, "--out", folder / "here") == 0
+    return images, folder / "here", printed.getvalue().splitlines()
+
+
 @pytest.mark.parametrize("suffix", ["", "/versions/3", "/labels/stable"])
 @pytest.mark.parametrize("protocol", ["rest", "grpc"])
-def test_a_server_explains_files_as_the_network_does(protocol, suffix, model, addresses, tmp_path, capsys):
-    images = [write_image(tmp_path / f"{index}.png", seed=index, size=(8, 8)) for index in range(3)]
-    here, there = tmp_path / "here", tmp_path / "there"
-    assert run("explain", "--model", model[1] / "model", *images, "--out", here) == 0
-    expected = capsys.readouterr().out.splitlines()
+def test_a_server_explains_files_as_the_network_does(protocol, suffix, explained, addresses, tmp_path, capsys):
+    images, here, expected = explained
+    there = tmp_path / "there"
     assert run("explain", "--server", addresses[protocol] + suffix, *images, "--out", there) == 0
     shown = capsys.readouterr().out.splitlines()
     rows = [[line.split()[:3] for line in lines if ".png" in line] for lines in (shown, expected)]
@@ -89,29 +93,3 @@ def test_an_address_says_server_version_and_label():
         assert (type(client).__name__, client.model, client.label) == ("GrpcClient", "m", "stable")
     with pytest.raises(ValueError, match="A version is a number"):
         serving.connect("grpc://host:8500/m/versions/latest")
-
-
-# === export ===
-
-
-def test_verify_prints_what_was_checked(model, tmp_path, capsys):
-    arguments = ["export", "--model", model[1] / "model", "--out", tmp_path / "m" / "1", "--top-k", "2", "--verify"]
-    assert run(*arguments) == 0
-    shown = capsys.readouterr().out
-    for step in ("agrees with Keras", "residual", "contributions_for_classes_bytes"):
-        assert step in shown
-
-
-@pytest.mark.parametrize("format", ["onnx", "litert"])
-def test_other_formats_are_a_file(format, model, tmp_path, capsys):
-    pytest.importorskip("tf2onnx" if format == "onnx" else "ai_edge_litert")
-    file = tmp_path / "deep" / "coda.bin"
-    arguments = ["export", "--model", model[1] / "model", "--out", file, "--format", format]
-    assert run(*arguments, "--verify") == 1
-    assert "Only a SavedModel has warm-up requests" in capsys.readouterr().err
-    assert not file.parent.exists()
-    assert run(*arguments, "--top-k", "2") == 0
-    assert "MB" in capsys.readouterr().out
-    assert file.stat().st_size > 1000
-    assert run(*arguments) == 1
-    assert "must not exist yet" in capsys.readouterr().err

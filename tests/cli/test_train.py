@@ -1,5 +1,11 @@
 import csv
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -7,16 +13,24 @@ from PIL import Image
 from keras_coda import training
 from keras_coda.models import presets
 from keras_coda.training.recipes import Recipe
-from keras_coda_cli import main
+from tests.helpers.commands import run
+
+ROOT = Path(__file__).parents[2]
 
 
-def train(out, *arguments):
-    options = ["--data", "digits", "--batch-size", "240", "--out", out, *arguments]
-    return main.main(["train", *map(str, options)])
+@pytest.fixture
+def train(tiny_digits):
+    """A function that trains a small network on the digits."""
+
+    def train(out, *arguments):
+        options = ["--preset", tiny_digits, "--data", "digits", "--batch-size", "240", "--out", out]
+        return run("train", *options, *arguments)
+
+    return train
 
 
-def test_the_papers_recipe_with_everything_that_can_be_watched(tmp_path, capsys):
-    options = ["--recipe", "paper", "--epochs", "2", "--ema", "0.5", "--linear-map-regularization", "0.01"]
+def test_the_papers_recipe_with_everything_that_can_be_watched(train, tmp_path, capsys):
+    options = ["--recipe", "paper", "--epochs", "2", "--ema", "0.5", "--penalty", "linear_map=0.01"]
     watched = ["--maps", "3", "--localization", "2", "--tensorboard"]
     assert train(tmp_path, *options, *watched) == 0
     shown = capsys.readouterr().out
@@ -47,7 +61,7 @@ def test_the_papers_recipe_with_everything_that_can_be_watched(tmp_path, capsys)
     assert "is finished" in capsys.readouterr().out
     assert train(tmp_path, *options, "--learning-rate", "1e-3") == 1
     assert "learning_rate=0.001 (it was 0.00025)" in capsys.readouterr().err
-    assert train(tmp_path, "--epochs", "1", "--restart", "--map-consistency", "0.5") == 0
+    assert train(tmp_path, "--epochs", "1", "--restart", "--penalty", "map_consistency=0.5") == 0
     assert sorted(path.name for path in tmp_path.iterdir()) == ["log.csv", "model", "training.json"]
     assert "inconsistency" in (tmp_path / "log.csv").read_text().splitlines()[0].split(",")
     contents = json.loads((tmp_path / training.ARGUMENTS).read_text())
@@ -59,11 +73,77 @@ def test_the_papers_recipe_with_everything_that_can_be_watched(tmp_path, capsys)
 @pytest.mark.parametrize(
     ("option", "value"),
     [
-        ("ema", "1.5"), ("linear-map-regularization", "-1"), ("map-consistency", "-1"), ("warmup", "1"),
-        ("learning-rate", "0"),
+        ("ema", "1.5"), ("penalty", "linear_map=-1"), ("penalty", "map_consistency=-1"), ("warmup", "1"),
+        ("learning-rate", "0"), ("temperature", "0"), ("pixel-dropout", "1"), ("learning-rate", "nan"),
     ],
 )  # fmt: skip
-def test_options_out_of_range_leave_nothing_behind(option, value, tmp_path, capsys):
+def test_options_out_of_range_leave_nothing_behind(option, value, train, tmp_path, capsys):
     assert train(tmp_path / "run", f"--{option}", value) == 1
-    assert f"`{option.replace('-', '_')}` must" in capsys.readouterr().err
+    assert f"--{option} must" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+def test_training_that_is_killed_goes_on(photos, tmp_path, capsys):
+    out = tmp_path / "run"
+    arguments = ["train", "--preset", "coda_digits", "--data", photos, "--epochs", "40", "--batch-size", "8"]
+    arguments = [str(argument) for argument in (*arguments, "--out", out)]
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "-1"}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "keras_coda", *arguments],
+        cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    deadline = time.monotonic() + 600  # for machines under load
+    while not training.epochs_done(out) and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    done = training.epochs_done(out)
+    assert 0 < done < 40
+
+    assert run(*arguments[:-4], "--batch-size", "4", "--out", out) == 1
+    assert "batch_size=4 (it was 8)" in capsys.readouterr().err
+    assert training.epochs_done(out) == done
+
+    assert run(*arguments) == 0
+    shown = capsys.readouterr().out
+    assert f"goes on after epoch {done} of 40" in shown
+    assert f"Epoch {done + 1}/40" in shown
+    assert f"Epoch {done}/40" not in shown
+    assert "Epoch 40/40" in shown
+    contents = json.loads((out / "model" / presets.CONFIG_FILE).read_text())
+    assert contents["training_figures"]["epochs"] == 40
+    assert contents["training_figures"]["arguments"]["batch_size"] == 8
+    assert contents["config"]["class_names"] == ["bright", "dark"]
+    assert contents["config"]["input_shape"] == [8, 8, 3]
+
+    before = (out / "model" / presets.WEIGHTS_FILE).read_bytes()
+    assert run(*arguments) == 0
+    assert "is finished" in capsys.readouterr().out
+    assert (out / "model" / presets.WEIGHTS_FILE).read_bytes() == before
+
+    figures = tmp_path / "figures.json"
+    assert run("evaluate", "--model", out / "model", "--data", photos, "--json", figures) == 0
+    assert "largest residual" in capsys.readouterr().out
+    figures = json.loads(figures.read_text())
+    assert figures["num_images"] == 3
+    assert figures["accuracy"] == pytest.approx(contents["training_figures"]["validation_accuracy"])
+    assert figures["largest_residual"] < 1e-4
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [(["--preset", "coda_digts"], "Did you mean 'coda_digits'"), (["--data", "./nowhere"], "nowhere"),
+     (["--validation-split", "1.5"], "--validation-split must"), (["--seed", "-1"], "--seed must"),
+     (["--penalty", "linear=0.1"], "linear_map"), (["--preset", "coda_s_cifar10", "--pretrained"], "weights")],
+)  # fmt: skip
+def test_train_refuses_and_leaves_nothing_behind(arguments, message, tmp_path, capsys):
+    assert run("train", "--out", tmp_path / "run", *arguments) == 1
+    shown = capsys.readouterr().err
+    assert shown.startswith("keras-coda: error: ")
+    assert message in shown
+    assert not list(tmp_path.iterdir())
+
+
+def test_evaluate_refuses_data_that_do_not_fit(model_folder, capsys):
+    assert run("evaluate", "--model", model_folder, "--data", "digits") == 1
+    assert "2 classes, 3 channels. Received: data 'digits', 10 classes, 1 channels" in capsys.readouterr().err

@@ -1,0 +1,171 @@
+"""Checks of arguments that need nothing but the standard library, so that errors need not wait for TensorFlow.
+
+The package checks its arguments itself; these are the checks that are cheap to make before it is imported. All raise an
+error of the form "rule. Received: value. fix."
+"""
+
+import argparse
+import importlib.util
+import math
+import os
+import re
+from pathlib import Path
+
+from keras_coda_cli.common import UsageError, load_without_package, package_folder
+
+# Names of data sets of TFDS: "cifar10", "imagenette/160px-v2", "mnist:3.*.*". Anything else is meant as a path.
+_TFDS_NAME = re.compile(r"[\w:]+(/[\w.=,+:*-]+)*(:[\w.*]+)?")
+_CONFIG, _WEIGHTS = "config.json", "model.weights.h5"  # files of a preset folder
+
+
+def require(condition, rule: str, received, fix: str = "", error: type[Exception] = ValueError) -> None:
+    """Raise the error "rule. Received: value. fix." unless a condition holds."""
+    if not condition:
+        raise error(f"{rule}. Received: {received}.{f' {fix}.' if fix else ''}")
+
+
+def require_range(args: argparse.Namespace, option: str, low: float, high: float = math.inf, ends: str = "()") -> None:
+    """Check that the number of an option, if it was given, is finite and lies in a range.
+
+    Args:
+        args: the arguments.
+        option: such as ``"--learning-rate"``.
+        low: the lower end.
+        high: the upper end, infinity for none.
+        ends: a bracket for each end that belongs to the range, a parenthesis for each that does not.
+    """
+    value = value_of(args, option)
+    if value is None:
+        return
+    above = value >= low if ends[0] == "[" else value > low
+    below = value <= high if ends[1] == "]" else value < high
+    words = "at least" if ends[0] == "[" else "greater than"
+    rule = f"{words} {low:g}" if high == math.inf else f"in {ends[0]}{low:g}, {high:g}{ends[1]}"
+    require(math.isfinite(value) and above and below, f"{option} must be {rule}", value)
+
+
+def require_extra(extra: str, *modules: str, purpose: str) -> None:
+    """Check that optional packages are installed, without importing them.
+
+    Args:
+        extra: the name in ``pip install "keras-coda[extra]"``.
+        *modules: their top-level modules.
+        purpose: what needs them, the beginning of the error.
+    """
+    for module in modules:
+        if importlib.util.find_spec(module) is None:
+            raise ImportError(
+                f"{purpose} needs {module}. Received: No module named {module!r}. "
+                f'Install it: pip install "keras-coda[{extra}]".'
+            )
+
+
+def given(args: argparse.Namespace, *options: str) -> list[str]:
+    """Return those of the options that were given."""
+    values = {option: value_of(args, option) for option in options}
+    return [option for option, value in values.items() if value is not None and value is not False]  # 0 was given
+
+
+def value_of(args: argparse.Namespace, option: str):
+    """Return the value of an option such as ``"--learning-rate"``."""
+    return getattr(args, option.removeprefix("--").replace("-", "_"))
+
+
+def require_usage(condition, text: str) -> None:
+    """Raise the :class:`UsageError` with a text unless a condition holds."""
+    if not condition:
+        raise UsageError(text)
+
+
+# === Networks and data ===
+
+
+def check_model(name: str) -> None:
+    """Check that ``--model`` is a folder with a trained network, or a preset that comes with weights."""
+    folder = preset_folder(name)
+    fix = "Train it first, `keras-coda train`, and pass OUT/model"
+    require(folder is not None, "--model must have trained weights", f"{name!r}, a preset without weights", fix)
+
+
+def preset_folder(name: str) -> Path | None:
+    """Return the folder of a preset, given by name or folder; None for an architecture that has no weights.
+
+    Raises:
+        ValueError: if it is neither the name of a preset nor a preset folder.
+    """
+    path, presets = Path(name).expanduser(), load_without_package("models.coda_net_presets")
+    if (path / _CONFIG).is_file():
+        require((path / _WEIGHTS).is_file(), f"A preset folder holds '{_CONFIG}' and '{_WEIGHTS}'", f"'{path}'")
+        return path
+    if path.is_dir() and name not in presets.names():
+        files = f"'{path}' with {sorted(file.name for file in path.iterdir())[:10]}"
+        require(False, f"A preset folder holds '{_CONFIG}' and '{_WEIGHTS}'", files, "Training writes OUT/model")
+    return shipped_folder(presets.check_name(name))
+
+
+def shipped_folder(name: str) -> Path | None:
+    """Return the folder with the weights that come with the preset of a name, or None."""
+    folder = package_folder() / "models" / "shipped" / name
+    return folder if (folder / _CONFIG).is_file() else None
+
+
+def check_data(args: argparse.Namespace) -> None:
+    """Check the arguments of :func:`keras_coda_cli.common.add_data`."""
+    require_range(args, "--validation-split", 0, 1)
+    require_range(args, "--seed", 0, 2**32, "[)")
+    path = Path(args.data).expanduser()
+    if args.data == "digits" or path.is_dir():
+        return
+    rule = "--data must be digits, an existing folder or the name of a data set of TFDS"
+    require(not path.is_file(), rule, f"'{args.data}', a file", "Pass the folder with one folder per class")
+    is_name = _TFDS_NAME.fullmatch(args.data) and not args.data.endswith("/")
+    require(is_name, rule, f"'{args.data}', a path that does not exist")
+    purpose = f"--data '{args.data}', which is no folder and so is read as a data set of TFDS,"
+    require_extra("tfds", "tensorflow_datasets", purpose=purpose)
+
+
+# === Paths ===
+
+
+def check_out_folder(path: str) -> None:
+    """Check that a folder can be written to, or created: it may exist."""
+    folder = Path(path).expanduser()
+    require(folder.is_dir() or not os.path.lexists(folder), "--out must be a folder", f"'{path}', a file")
+    _check_writable(folder, "--out")
+
+
+def check_new_path(path: str, what: str = "folder") -> None:
+    """Check that nothing is at a path yet, and that a file or folder can be created there."""
+    new = Path(path).expanduser()
+    version = " (for TF Serving, the next version number)" if what == "folder" else ""
+    fix = f"Choose another{version}, or delete it first"
+    require(
+        not os.path.lexists(new), f"The {what} to write must not exist yet", f"--out '{path}'", fix, FileExistsError
+    )
+    _check_writable(new, "--out")
+
+
+def check_file_to_write(path: str, option: str) -> None:
+    """Check that a file can be written, in a folder that exists."""
+    file = Path(path).expanduser()
+    require(not file.is_dir(), f"{option} must be a file", f"'{path}', a folder")
+    rule, fix = f"The folder of {option} must exist", f"Create '{file.parent}'"
+    require(file.parent.is_dir(), rule, f"'{path}'", fix, FileNotFoundError)
+    _check_writable(file.parent, option)
+
+
+def check_readable(path: str, rule: str) -> Path:
+    """Check that a file or folder exists and may be read; return its path."""
+    found = Path(path).expanduser()
+    require(found.exists(), rule, f"'{path}', which does not exist")
+    is_allowed = os.access(found, os.R_OK | (os.X_OK if found.is_dir() else 0))
+    require(is_allowed, rule, f"'{path}', which may not be read", "Change its permissions", PermissionError)
+    return found
+
+
+def _check_writable(path, option):
+    """Check that the first existing folder, of a path and its parents, is one to write to."""
+    existing = next(folder for folder in (path, *path.absolute().parents) if os.path.lexists(folder))
+    rule = f"{option} must lie in a folder that can be written to"
+    require(existing.is_dir(), rule, f"'{path}', and '{existing}' is no folder", error=NotADirectoryError)
+    require(os.access(existing, os.W_OK | os.X_OK), rule, f"'{path}'", "Choose another", PermissionError)

@@ -1,0 +1,187 @@
+"""What several commands share: the parser, types of arguments, arguments, and helpers to run."""
+
+import argparse
+import contextlib
+import functools
+import importlib.util
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from types import ModuleType
+
+# === Errors and interrupts ===
+
+
+class UsageError(Exception):
+    """Options that do not belong together, or one that is missing: the exit code is 2."""
+
+
+class Interrupted(KeyboardInterrupt):
+    """An interrupt of work that can be resumed; its text says how."""
+
+
+@contextlib.contextmanager
+def resumable(progress: Callable[[], str], restart: bool = False) -> Iterator[None]:
+    """Tell a user who interrupts the block how to continue.
+
+    Args:
+        progress: returns a sentence about what is done and kept. It is called after an interrupt.
+        restart: whether the command began anew because of ``--restart``, which must not be repeated.
+    """
+    try:
+        yield
+    except KeyboardInterrupt as stop:
+        same = "the same command without --restart" if restart else "the same command"
+        raise Interrupted(f"{progress()} Run {same} to go on.") from stop
+
+
+# === Modules of the package ===
+
+
+def package_folder() -> Path:
+    """Return the folder of keras_coda without importing it: ``find_spec`` does not execute a top-level package."""
+    return Path(importlib.util.find_spec("keras_coda").submodule_search_locations[0])
+
+
+@functools.cache
+def load_without_package(name: str) -> ModuleType:
+    """Load one module of keras_coda by its path.
+
+    ``import keras_coda.x`` would first import ``keras_coda``, and with it TensorFlow, which takes seconds. This works
+    for modules that import nothing but the standard library.
+
+    Args:
+        name: such as ``"version"`` or ``"models.coda_net_presets"``.
+    """
+    path = package_folder().joinpath(*name.split(".")).with_suffix(".py")
+    spec = importlib.util.spec_from_file_location(f"keras_coda_cli.alone.{name}", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+# === Parser and types of arguments ===
+
+
+class _Formatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
+    """Shows defaults where there are any, and keeps the line breaks of examples."""
+
+    def _get_help_string(self, action):
+        has_default = action.default not in (None, []) and action.default is not False
+        return super()._get_help_string(action) if has_default else action.help
+
+    def _fill_text(self, text, width, indent):
+        is_prose = "\n" not in text
+        return argparse.HelpFormatter._fill_text(self, text, width, indent) if is_prose else text  # noqa: SLF001
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser that shows defaults and examples, and takes no abbreviations of options."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, formatter_class=_Formatter, allow_abbrev=False, **kwargs)
+
+
+def positive(text: str) -> int:
+    """Return a positive integer."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1. Received: {text}")
+    return number
+
+
+def image_size(text: str) -> tuple[int, int]:
+    """Return the height and width of ``SIDE`` or ``HEIGHTxWIDTH``, in pixels."""
+    sides = text.lower().split("x")
+    if len(sides) > 2:
+        raise argparse.ArgumentTypeError(f"must be SIDE or HEIGHTxWIDTH. Received: {text}")
+    return tuple(positive(side) for side in (sides * 2)[:2])
+
+
+# argparse names a type in its errors: "invalid positive integer value: 'x'".
+positive.__name__, image_size.__name__ = "positive integer", "image size"
+
+
+# === Arguments ===
+
+
+def add_model(parser: argparse.ArgumentParser) -> None:
+    """Add ``--model``, required."""
+    parser.add_argument(
+        "--model", required=True, metavar="FOLDER|PRESET", help="a trained network, for instance OUT/model of train"
+    )
+
+
+def add_data(parser: argparse.ArgumentParser) -> None:
+    """Add what defines a data set: ``--data``, ``--image-size``, ``--seed`` and others."""
+    parser.add_argument(
+        "--data",
+        default="digits",
+        metavar="SOURCE",
+        help="digits, the name of a data set of TFDS (cifar10), or a folder with one folder of images per class",
+    )
+    parser.add_argument("--data-dir", metavar="FOLDER", help="folder in which TFDS stores its data")
+    parser.add_argument(
+        "--image-size",
+        type=image_size,
+        metavar="SIDE|HxW",
+        help="resize images; default: those of a folder to the network's size, others not",
+    )
+    parser.add_argument("--batch-size", type=positive, default=64, help="images per step")
+    parser.add_argument(
+        "--validation-split",
+        type=float,
+        default=0.2,
+        metavar="SHARE",
+        help="share of the images used for validation, if the data have no validation part",
+    )
+    parser.add_argument("--seed", type=int, default=0, help="seed of weights, validation split and order of images")
+
+
+# === Helpers to run ===
+
+
+def load_model(name: str):
+    """Return a trained network: a preset or a folder."""
+    from keras_coda.models.coda_net import CoDANet
+
+    return CoDANet.from_preset(name, load_weights=True)
+
+
+def load_data_for(model, args: argparse.Namespace):
+    """Load the data set of :func:`add_data` at the image size of a network.
+
+    Raises:
+        ValueError: if the network has other classes or channels.
+    """
+    from keras_coda.data.load import load
+
+    *size, channels = model.input.shape[1:]
+    if args.image_size is None and None not in size:
+        args.image_size = tuple(size)
+    data = load(
+        args.data,
+        batch_size=args.batch_size,
+        image_size=args.image_size,
+        validation_split=args.validation_split,
+        augment=False,
+        seed=args.seed,
+        data_dir=args.data_dir,
+    )
+    if (data.num_classes, data.image_shape[-1]) != (model.num_classes, channels):
+        raise ValueError(
+            f"The data must fit the network: {model.num_classes} classes, {channels} channels. Received: data "
+            f"{args.data!r}, {data.num_classes} classes, {data.image_shape[-1]} channels."
+        )
+    if model.class_names and tuple(data.class_names) != tuple(model.class_names):
+        warnings.warn(
+            f"The class names of the data differ from the network's. Received: {data.class_names}, the network has "
+            f"{model.class_names}.",
+            stacklevel=2,
+        )
+    return data
+
+
+def print_table(rows: Iterable[Sequence]) -> None:
+    """Print rows of equal length with aligned columns."""
+    print(load_without_package("utils.tables").text_table(rows))

@@ -1,0 +1,52 @@
+"""`keras-coda compare`: contribution maps and post-hoc methods by the papers' two metrics."""
+
+import argparse
+from pathlib import Path
+
+from keras_coda_cli import checks, common
+
+DESCRIPTION = (
+    "Compare contribution maps with tf-explain's post-hoc methods by localization and pixel removal. It needs "
+    "keras-coda[posthoc]. If it is interrupted, the same command resumes it. It prints a table; OUT/comparison.png is "
+    "the figure."
+)
+EXAMPLE = "keras-coda compare --model coda_digits --methods GradCAM,VanillaGradients --out comparison"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the command."""
+    common.add_model(parser)
+    common.add_data(parser)
+    parser.add_argument("--out", required=True, metavar="FOLDER", help="folder for the results")
+    parser.add_argument("--methods", metavar="A,B", help="names of post-hoc methods; default: all")
+    parser.add_argument("--grids", type=common.positive, default=500, metavar="N", help="grids for localization")
+    parser.add_argument("--images", type=common.positive, default=1024, metavar="N", help="images for pixel removal")
+
+
+def check(args: argparse.Namespace) -> None:
+    """Find wrong arguments."""
+    checks.check_model(args.model)
+    checks.check_data(args)
+    checks.check_out_folder(args.out)
+    checks.require_extra("posthoc", "tf_explain", "cv2", purpose="compare")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Measure, print the table and draw the figure."""
+    from keras_coda import evaluation
+    from keras_coda.visualization.figure import save_picture
+
+    model = common.load_model(args.model)
+    data = common.load_data_for(model, args)
+    methods = None if args.methods is None else [name.strip() for name in args.methods.split(",")]
+    out = Path(args.out).expanduser()
+
+    def progress():
+        return f"Finished measurements: {len([*out.glob('*-*.json')])}."  # one file METRIC-METHOD.json for each
+
+    with common.resumable(progress):
+        comparison = evaluation.compare(
+            model, data.validation, methods, n_grids=args.grids, n_images=args.images, out=out
+        )
+    print(comparison)
+    save_picture(comparison.plot(), out / "comparison.png")

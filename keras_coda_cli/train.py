@@ -1,0 +1,202 @@
+"""`keras-coda train`: train a network, or resume a training that was interrupted."""
+
+import argparse
+import dataclasses
+from pathlib import Path
+
+from keras_coda_cli import checks, common
+
+DESCRIPTION = (
+    "Train a network. If it is interrupted, the same command resumes it after the last complete epoch. OUT/model is "
+    "the trained network, OUT/log.csv has the figures of every epoch."
+)
+EXAMPLE = "keras-coda train --preset coda_xs_cifar10 --data photos/ --image-size 64 --epochs 50 --out runs/photos"
+
+PENALTIES = {"linear_map": "linear_map_regularization", "map_consistency": "map_consistency"}  # fields of a recipe
+# Options whose defaults come from the recipe.
+OF_RECIPE = ("epochs", "batch_size", "learning_rate", "warmup", "augmentation", "ema", *PENALTIES.values())
+# Options that change no weight. All others are recorded, and a training is resumed only with the same ones.
+NOT_RECORDED = ("command", "debug", "out", "penalties", "restart", "maps", "localization", "tensorboard")
+LONG = 60  # seconds: the expected time of trainings that take longer is printed
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the command."""
+    parser.add_argument(
+        "--preset",
+        metavar="NAME|FOLDER",
+        help="architecture (`keras-coda presets`), or folder of a trained network to start from; default: coda_digits "
+        "for digits, coda_xs_cifar10 for other data",
+    )
+    common.add_data(parser)
+    parser.add_argument("--out", required=True, metavar="FOLDER", help="the folder of this training")
+    parser.add_argument(
+        "--temperature",
+        type=float,
+        help="divides the logits; larger ones give sharper maps and need longer training; default: the preset's",
+    )
+    parser.add_argument(
+        "--pixel-dropout",
+        type=float,
+        metavar="SHARE",
+        help="remove up to this share of an image's pixels at random; default: the preset's",
+    )
+    parser.add_argument("--dtype", help="dtype policy, for instance mixed_bfloat16; default: float32")
+    parser.add_argument(
+        "--pretrained",
+        action="store_true",
+        help="start from the weights that come with the preset NAME; with a FOLDER this is always done",
+    )
+    parser.add_argument("--restart", action="store_true", help="delete the training in the folder and begin again")
+    parser.set_defaults(batch_size=None)
+    recipe = parser.add_argument_group(
+        "recipe",
+        "Settings of the optimization. These options, and --batch-size, replace those of the recipe. default: 20 "
+        "epochs, batches of 64, peak learning rate 0.01, linear warm-up for a tenth of the steps, then cosine decay. "
+        "paper: the authors' settings for CIFAR-10 (200 epochs, batches of 16), or for ImageNet-100 (60 epochs, "
+        "batches of 64) if the network takes images of 128 pixels or more.",
+    )
+    recipe.add_argument("--recipe", choices=("default", "paper"), default="default", help="settings to begin with")
+    recipe.add_argument("--epochs", type=common.positive, help="passes over the training images")
+    recipe.add_argument("--learning-rate", type=float, metavar="RATE", help="peak learning rate, after the warm-up")
+    recipe.add_argument("--warmup", type=float, metavar="SHARE", help="share of the training with a rising rate")
+    recipe.add_argument(
+        "--augmentation", choices=("none", "flip_crop", "rand_augment"), help="random changes of training images"
+    )
+    recipe.add_argument(
+        "--ema", type=float, metavar="MOMENTUM", help="use the moving average of the weights, for instance with 0.999"
+    )
+    recipe.add_argument(
+        "--penalty",
+        dest="penalties",
+        type=_penalty,
+        action="append",
+        metavar="NAME=WEIGHT",
+        help="add WEIGHT times a penalty of the maps to the loss; may be repeated. linear_map: mean|W|, keeps the "
+        "linear maps small, steps take three times as long. map_consistency: how far maps are from predicting the "
+        "logits without some pixels, to continue the training of a trained network",
+    )
+    watch = parser.add_argument_group("monitoring")
+    watch.add_argument(
+        "--maps",
+        type=common.positive,
+        metavar="N",
+        help="draw the maps of N validation images after every epoch, in OUT/maps",
+    )
+    watch.add_argument("--localization", type=common.positive, metavar="N", help="measure localization every N epochs")
+    watch.add_argument("--tensorboard", action="store_true", help="also write OUT/tensorboard")
+
+
+def _penalty(text):
+    name, separator, weight = text.partition("=")
+    if not (separator and name):
+        raise argparse.ArgumentTypeError(f"must be NAME=WEIGHT, for instance linear_map=0.1. Received: {text}")
+    return name.strip(), float(weight)
+
+
+_penalty.__name__ = "penalty NAME=WEIGHT"
+
+
+def check(args: argparse.Namespace) -> None:
+    """Find wrong arguments."""
+    names = [name for name, _ in args.penalties or ()]
+    is_unique = len(set(names)) == len(names)
+    checks.require_usage(is_unique, f"argument --penalty: a name may be given once. Received: {', '.join(names)}")
+    unknown = [name for name in names if name not in PENALTIES]
+    checks.require(not unknown, f"--penalty must be one of {', '.join(PENALTIES)}", ", ".join(unknown))
+    checks.require(
+        all(weight >= 0 for _, weight in args.penalties or ()), "--penalty must not be negative", args.penalties
+    )
+    folder = None if args.preset is None else checks.preset_folder(args.preset)
+    rule = "--pretrained needs a preset that comes with weights"
+    checks.require(not (args.pretrained and args.preset and folder is None), rule, f"--preset {args.preset}")
+    checks.require_range(args, "--temperature", 0)
+    checks.require_range(args, "--pixel-dropout", 0, 1, "[)")
+    checks.require_range(args, "--learning-rate", 0)
+    checks.require_range(args, "--warmup", 0, 1, "[)")
+    checks.require_range(args, "--ema", 0, 1)
+    checks.check_data(args)
+    checks.check_out_folder(args.out)
+    if args.tensorboard:
+        checks.require_extra("tensorboard", "tensorboard", purpose="--tensorboard")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Train, or resume a training."""
+    from keras_coda import training
+    from keras_coda.data.load import load
+    from keras_coda.training import recipes
+
+    args.preset = args.preset or training.default_preset(args.data)
+    for name, weight in args.penalties or ():
+        setattr(args, PENALTIES[name], weight)
+    config = training.preset_config(args.preset)
+    options = {name: value for name, value in vars(args).items() if name in OF_RECIPE and value is not None}
+    recipe = dataclasses.replace(recipes.recipe(args.recipe, config["input_shape"][:2]), **options)
+    arguments = {name: value for name, value in vars(args).items() if name not in NOT_RECORDED}
+    arguments |= dataclasses.asdict(recipe)
+    model_folder = Path(args.out) / training.MODEL
+    if training.is_finished(args.out, arguments, restart=args.restart):
+        print(f"The training is finished: '{model_folder}' (--restart begins again).")
+        return
+    if args.image_size is None and training.image_size(args.preset, args.data):
+        args.image_size = training.image_size(args.preset, args.data)
+        print("Images are resized to {}x{}, the preset's size (--image-size changes it).".format(*args.image_size))
+
+    import keras
+
+    keras.utils.set_random_seed(args.seed)
+    data = load(
+        args.data,
+        batch_size=recipe.batch_size,
+        image_size=args.image_size,
+        validation_split=args.validation_split,
+        augment=recipe.augmentation,
+        resize_ratio=recipe.resize_ratio,
+        seed=args.seed,
+        data_dir=args.data_dir,
+    )
+    names = ("temperature", "pixel_dropout", "dtype")
+    changed = {name: arguments[name] for name in names if arguments[name] is not None}
+    model, notes = training.network(args.preset, data, pretrained=args.pretrained or None, **changed)
+    print(*notes, sep="\n", end="\n" * bool(notes))
+    print(
+        f"{data.name}: {data.num_train} images to train on, {data.num_validation} to validate, {data.num_classes} "
+        f"classes. {args.preset}: {model.count_params():,} parameters."
+    )
+    callbacks = _callbacks(args, data)
+    done = 0 if args.restart else training.epochs_done(args.out)
+    if done:
+        print(f"The training goes on after epoch {done} of {recipe.epochs}.")
+
+    def progress():
+        return f"Finished epochs: {training.epochs_done(args.out)} of {recipe.epochs}."
+
+    with common.resumable(progress, args.restart):
+        figures = training.train(
+            model, data, args.out, recipe, callbacks=callbacks, arguments=arguments, restart=args.restart
+        )
+    common.print_table([
+        ("validation accuracy", f"{figures['validation_accuracy']:.2%}"),
+        ("validation loss", f"{figures['validation_loss']:.4f}"),
+        ("time per epoch", f"{figures['seconds_per_epoch']:.2f} s"),
+        ("network", model_folder),
+    ])  # fmt: skip
+
+
+def _callbacks(args, data):
+    import keras
+
+    from keras_coda.training import callbacks
+    from keras_coda.training.checkpointing import MAPS, TENSORBOARD
+
+    out = Path(args.out).expanduser()
+    log_dir = out / TENSORBOARD if args.tensorboard else None
+    chosen = [callbacks.TimeEstimate(shortest=0 if args.recipe == "paper" else LONG)]
+    if args.maps:
+        chosen.append(callbacks.ContributionMaps(data.validation, out / MAPS, log_dir, num_images=args.maps))
+    if args.localization:
+        chosen.append(callbacks.Localization(data.validation, every=args.localization))
+    if log_dir:
+        chosen.append(keras.callbacks.TensorBoard(str(log_dir), write_graph=False))
+    return chosen

@@ -1,0 +1,94 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from keras_coda import CoDANet, Explanation
+from tests.helpers.commands import run, write_image
+
+
+def test_explain_writes_a_picture_and_the_numbers_of_every_image(model_folder, tmp_path, capsys):
+    first = write_image(tmp_path / "a" / "same.png", seed=1)
+    write_image(tmp_path / "b" / "same.png", seed=2, mode="L")
+    write_image(tmp_path / "b" / "deeper" / "other.jpg", seed=3, size=(20, 30))
+    write_image(tmp_path / "b" / "with_alpha.gif", seed=4, mode="L")
+    (tmp_path / "b" / "notes.txt").write_text("no image")
+    out = tmp_path / "b" / "reasons"
+    arguments = ["explain", "--model", model_folder, first, tmp_path / "b", first, "--out", out]
+    assert run(*arguments, "--classes", "dark, 0", "--linear-map") == 0
+    names = {"a-same", "b-same", "other", "with_alpha"}
+    assert {path.name for path in out.iterdir()} == {
+        name + ending for name in names for ending in (".png", ".npz", ".linear_map.png")
+    }
+    rows = capsys.readouterr().out.strip().splitlines()[-8:]
+    assert [row.split()[-3] for row in rows] == ["dark", "bright"] * 4
+    explanation = Explanation.load(out / "a-same.npz")
+    assert explanation.classes.tolist() == [[1, 0]]
+    assert explanation.images.shape == (1, 8, 8, 3)
+    assert explanation.linear_map.shape == (1, 2, 8, 8, 6)
+    assert explanation.residual.max() < 1e-5
+    assert not np.array_equal(explanation.images, Explanation.load(out / "b-same.npz").images)
+    assert Image.open(out / "other.png").size[0] > 100
+
+    before = (out / "other.npz").stat().st_mtime_ns
+    assert run(*arguments) == 1  # and the results have not become images to explain
+    assert "--overwrite" in capsys.readouterr().err
+    assert (out / "other.npz").stat().st_mtime_ns == before
+    assert run(*arguments, "--overwrite") == 0
+    assert Explanation.load(out / "other.npz").classes.shape == (1, 1)
+
+
+def test_explain_sees_the_pixels_that_training_saw(photos, model_folder, tmp_path):
+    from keras_coda import data
+
+    image = photos / "dark" / "0.png"
+    assert run("explain", "--model", model_folder, image, "--out", tmp_path) == 0
+    seen = Explanation.load(tmp_path / "0.npz").images[0]
+    loaded = data.load(photos, image_size=8, batch_size=1, augment=False)
+    distances = [np.abs(one[0] - seen).max() for part in (loaded.train, loaded.validation) for one, _ in part]
+    assert min(distances) < 1e-3
+
+
+def test_explain_takes_images_as_they_are_if_the_network_takes_any_size(tmp_path):
+    CoDANet(2, input_shape=(None, None, 1), filters=(2, 2), ranks=2).save_to_preset(tmp_path / "model")
+    paths = [write_image(tmp_path / f"{side}.png", size=(side, 8)) for side in (6, 11)]
+    assert run("explain", "--model", tmp_path / "model", *paths, "--wrt", "dau_1", "--out", tmp_path / "out") == 0
+    shapes = [Explanation.load(tmp_path / "out" / f"{side}.npz").images.shape for side in (6, 11)]
+    assert shapes == [(1, 8, 6, 1), (1, 8, 11, 1)]
+
+
+@pytest.mark.parametrize("damage", ["text", "truncated", "animated", "missing", "empty folder"])
+def test_an_unreadable_image_is_named_and_nothing_is_written(damage, model_folder, tmp_path, capsys):
+    good, bad = write_image(tmp_path / "good.png"), tmp_path / "bad.png"
+    if damage == "text":
+        bad.write_text("no image")
+    elif damage == "truncated":
+        bad.write_bytes(good.read_bytes()[:120])
+    elif damage == "animated":
+        bad = tmp_path / "bad.gif"
+        frames = [Image.new("L", (8, 8), value) for value in (0, 255)]
+        frames[0].save(bad, save_all=True, append_images=frames[1:])
+    elif damage == "empty folder":
+        bad.mkdir()
+    assert run("explain", "--model", model_folder, good, bad, "--out", tmp_path / "out") == 1
+    assert str(bad) in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [(["--classes", "drak"], "'drak'. Did you mean 'dark'?"), (["--classes", "2"], r"in [0, 1]"),
+     (["--top-k", "3"], "top_k"), (["--wrt", "conv"], "dau_1"), (["--model", "coda_s_cifar10"], "weights")],
+)  # fmt: skip
+def test_explain_refuses(options, message, model_folder, tmp_path, capsys):
+    image = write_image(tmp_path / "image.png")
+    assert run("explain", "--model", model_folder, image, "--out", tmp_path / "out", *options) == 1
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_explain_never_replaces_the_images_themselves(model_folder, tmp_path, capsys):
+    image = write_image(tmp_path / "image.png")
+    before = image.read_bytes()
+    assert run("explain", "--model", model_folder, image, "--out", tmp_path, "--overwrite") == 1
+    assert "must not replace images" in capsys.readouterr().err
+    assert image.read_bytes() == before
