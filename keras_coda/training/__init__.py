@@ -1,6 +1,7 @@
 """Resumable training by a recipe, learning rate schedules and callbacks.
 
-Here belongs what happens while a network learns. Searches over several trainings belong to `keras_coda.tuning`.
+This room is for code that runs while one network learns. Searches over several trainings belong to
+`keras_coda.tuning`.
 """
 
 from keras_coda.training.build import default_preset as default_preset

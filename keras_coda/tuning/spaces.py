@@ -1,4 +1,4 @@
-"""What a search may choose from, as plain Python values: a number, a range or a list."""
+"""Search spaces as plain Python values: a number, a range (tuple) or choices (list)."""
 
 import math
 
@@ -8,11 +8,11 @@ Space = float | tuple[float, float] | list[float]
 
 
 def check_space(name: str, space: Space, *, zero: bool = False) -> Space:
-    """Return a number, a pair or a sorted list of floats, or raise ``ValueError``.
+    """Return a search space as a float, a pair of floats or a sorted list of floats, or raise ``ValueError``.
 
     Args:
         name: of the hyperparameter, for errors.
-        space: a number, which is kept; a tuple ``(low, high)``, a range on a logarithmic scale; a list of choices.
+        space: a number, which is fixed; a tuple ``(low, high)``, a range on a logarithmic scale; or a list of choices.
         zero: whether 0 is allowed, as a number and in a list.
     """
     values = list(space) if isinstance(space, (tuple, list)) else [space]
@@ -29,7 +29,7 @@ def check_space(name: str, space: Space, *, zero: bool = False) -> Space:
 
 
 def check_weights(weights: dict[str, float], metrics: tuple[str, ...]) -> dict[str, float]:
-    """Return the weights of a combination of metrics as floats, or raise ``ValueError``."""
+    """Return the weights of a weighted sum of metrics as floats, or raise ``ValueError``."""
     is_fit = isinstance(weights, dict) and weights and set(weights) <= set(metrics)
     is_fit = is_fit and all(check_finite("weights", weight) > 0 for weight in weights.values())
     require(is_fit, f"`weights` must give positive numbers for some of {metrics}", weights=weights)
@@ -37,7 +37,7 @@ def check_weights(weights: dict[str, float], metrics: tuple[str, ...]) -> dict[s
 
 
 def declare(hp, name: str, space: Space) -> float:
-    """Declare a checked space to KerasTuner's ``HyperParameters``; return the value they have."""
+    """Declare a checked space to KerasTuner's ``HyperParameters``; return its value in the trial."""
     if isinstance(space, tuple):
         return hp.Float(name, *space, sampling="log")
     return hp.Choice(name, space) if isinstance(space, list) else hp.Fixed(name, space)

@@ -1,25 +1,23 @@
-"""What the temperature does to accuracy and maps: the same training at several temperatures."""
+"""The effect of the temperature on accuracy and maps: the same training at several temperatures."""
 
 import dataclasses
 import math
 import os
-import warnings
 from collections.abc import Sequence
-from pathlib import Path
 
 import keras
 
-from keras_coda import training
 from keras_coda.data.load import Data
-from keras_coda.evaluation.localization_grids import LocalizationResult, localization
 from keras_coda.evaluation.removal import pixel_removal
-from keras_coda.models.coda_net import CoDANet
 from keras_coda.training.recipes import Recipe
-from keras_coda.tuning.results import TemperatureStudy, claim_folder
+from keras_coda.training.train import train
+from keras_coda.tuning.results import TemperatureStudy
+from keras_coda.tuning.trials import check_grid, identity, localization_if_any, untrained
 from keras_coda.utils.checks import check_finite, check_int, require
-from keras_coda.utils.errors import FewerGridsWarning, NotEnoughImagesError, TrainingDivergedError
+from keras_coda.utils.errors import TrainingDivergedError
+from keras_coda.utils.run_folder import RunFolder
 
-ARGUMENTS, RESULT = "study.json", "result.json"  # what a study's folder holds, beside one training per run
+ARGUMENTS, RESULT = "study.json", "result.json"  # files of a study's folder; each run has a folder in it
 
 # What the authors published for S-CoDA on CIFAR-10: 500 grids of 3x3 images; 25 % of the pixels of 1,024 removed.
 S_CODA_CIFAR10 = {
@@ -44,31 +42,31 @@ def temperature_study(
     overrides: dict | None = None,
     verbose: int | str = "auto",
 ) -> TemperatureStudy:
-    """Train a network at each temperature, with one budget, and measure accuracy, localization and pixel removal.
+    """Train a network at each temperature for the same epochs, and measure accuracy, localization and pixel removal.
 
-    Every run starts from the weights that its seed gives, whatever the temperature; the order of the images goes on
-    from one run to the next. The one learning rate need not be the best for each temperature. Killed, the study goes
-    on with the same call, a run from its last epoch; more temperatures or seeds extend it.
+    The random weights at the start depend on the seed only, not on the temperature; the order of the images differs
+    from run to run. All runs use the same learning rate, which need not be the best for each temperature. The same
+    call resumes a study that was interrupted, from the last epoch of the run; more temperatures or seeds extend it.
 
     Args:
         data: see :func:`keras_coda.data.load`. Everything is measured on its validation images.
-        preset: name or folder of the architecture; weights that come with it are not used.
-        out: folder of this study; created if it does not exist. It gets ``result.json``, written after each run, and
-            the training of each run.
-        temperatures: floats > 0, different ones.
-        epochs: int, passes over the training images.
-        learning_rate: float > 0, the peak of :func:`keras_coda.training.schedule`.
+        preset: name or folder of the architecture; its weights, if any, are not used.
+        out: folder of this study; created if it does not exist. It holds the training of each run, and
+            ``result.json``, which is written after each run.
+        temperatures: floats > 0, each once.
+        epochs: int, passes over the training images in each run.
+        learning_rate: float > 0, the peak of :func:`keras_coda.training.cosine_schedule`.
         warmup: float in [0, 1), the share of the steps in which the rate rises.
-        seeds: ints, one run each at every temperature.
-        grid: int, images along a side of the grids of localization.
-        n_grids: int, how many grids, if the images suffice.
-        n_images: int, how many images pixels are removed from; at most the data's.
+        seeds: ints; there is one run for each temperature and seed.
+        grid: int, number of images along each side of the grids of localization.
+        n_grids: int, number of grids, or as many as the images suffice for.
+        n_images: int, number of images from which pixels are removed, or all validation images if there are fewer.
         overrides: further arguments of :class:`~keras_coda.CoDANet`, for instance ``{"dtype": "mixed_bfloat16"}``.
         verbose: 0 for silence, else as for ``keras.Model.fit``.
 
     Returns:
-        A :class:`~keras_coda.tuning.results.TemperatureStudy`. A run whose loss stopped being finite, or whose network
-        classifies too few images correctly and confidently for a single grid, has no value there and a note.
+        A :class:`~keras_coda.tuning.TemperatureStudy`. If the loss of a run stopped being finite, or its network
+        classifies too few images correctly and confidently for a single grid, the values are None and a note says why.
 
     Raises:
         ValueError: if an argument is out of range, or ``out`` holds another study.
@@ -90,13 +88,14 @@ def temperature_study(
     recipe = Recipe(epochs=epochs, learning_rate=learning_rate, warmup=warmup)
     n_grids, n_images = check_int("n_grids", n_grids), min(check_int("n_images", n_images), data.num_validation)
     config = untrained(preset, data, **(overrides or {})).get_config()
-    config["temperature"] = None  # what differs
+    config["temperature"] = None  # differs from run to run
     arguments = {"recipe": dataclasses.asdict(recipe), "grid": grid, "n_grids": n_grids, "n_images": n_images}
-    arguments |= fingerprint(data, config)
-    out = Path(out).expanduser()
-    claim_folder(out, ARGUMENTS, arguments, what="study", foreign=(RESULT,))
+    arguments |= identity(data, config)
+    folder = RunFolder(out, arguments, file=ARGUMENTS, what="study", leaves=(RESULT,))
+    folder.begin()
 
-    study = TemperatureStudy.from_json(out / RESULT) if (out / RESULT).exists() else TemperatureStudy(())
+    result = folder.path / RESULT
+    study = TemperatureStudy.from_json(result) if result.exists() else TemperatureStudy(())
     done = {(run["temperature"], run["seed"]) for run in study.runs}
     for temperature in temperatures:
         for seed in seeds:
@@ -106,55 +105,21 @@ def temperature_study(
                 print(f"Temperature {temperature:g}, seed {seed}")
             keras.utils.set_random_seed(seed)
             model = untrained(preset, data, **{**(overrides or {}), "temperature": temperature})
-            folder = out / f"temperature-{temperature:g}-seed-{seed}"
+            out = folder.path / f"temperature-{temperature:g}-seed-{seed}"
             run = {"temperature": temperature, "seed": seed}
-            run |= _train_and_measure(model, data, folder, recipe, (grid, n_grids, n_images), verbose)
+            run |= _train_and_measure(model, data, out, recipe, (grid, n_grids, n_images), verbose)
             study = TemperatureStudy((*study.runs, run))
-            study.to_json(out / RESULT)
+            study.to_json(result)
     return study
 
 
-def untrained(preset: str | os.PathLike, data: Data, **overrides) -> CoDANet:
-    """Build the network of a preset with random weights, and with the classes and image shape of the data."""
-    options = {"num_classes": data.num_classes, "class_names": data.class_names, "input_shape": data.image_shape}
-    return CoDANet.from_preset(preset, load_weights=False, **{**options, **overrides})
-
-
-def fingerprint(data: Data, config: dict) -> dict:
-    """Return what makes a network and its data other ones than the next, JSON-serializable.
-
-    Args:
-        data: the data.
-        config: of a network, as its ``get_config`` gives it.
-    """
-    names = ("name", "num_train", "num_validation", "image_shape", "batch_size", "augmentation")
-    config = {name: value for name, value in config.items() if name != "name"}  # Keras numbers them
-    return {"data": {name: getattr(data, name) for name in names}, "model": config}
-
-
-def check_grid(data: Data, grid: int) -> None:
-    """Raise ``ValueError`` if the data have fewer classes than a grid has cells."""
-    rule, fix = f"A grid needs {check_int('grid', grid, 2) ** 2} different classes", "Use a smaller `grid`"
-    require(data.num_classes >= grid**2, rule, fix, grid=grid, num_classes=data.num_classes)
-
-
-def localization_if_any(model: CoDANet, data: Data, grid: int, n_grids: int) -> LocalizationResult | None:
-    """Return the localization on validation images, or None if too few are confidently right for a single grid."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FewerGridsWarning)  # the result has their number
-        try:
-            return localization(model, data.validation, grid=grid, n_grids=n_grids, verbose=False)
-        except NotEnoughImagesError:
-            return None
-
-
-def _train_and_measure(model, data, folder, recipe, sizes, verbose):
+def _train_and_measure(model, data, out, recipe, sizes, verbose):
     grid, n_grids, n_images = sizes
     metrics = ("accuracy", "localization", "removal")
     run = {name: None for metric in metrics for name in (metric, f"{metric}_error")}
     run |= {"untouched": None, "grids": 0, "images": 0, "note": ""}
     try:
-        figures = training.train(model, data, folder, recipe, verbose=verbose)
+        figures = train(model, data, out, recipe, verbose=verbose)
     except TrainingDivergedError:
         return {**run, "note": "the loss stopped being finite"}
     share = figures["validation_accuracy"]

@@ -1,6 +1,6 @@
 """A quick search over the hyperparameters of a tiny network."""
 
-from keras_coda.tuning.search import tune
+from keras_coda.tuning import tune
 from tests.helpers.quarters import FAST
 
 FIXED = {"temperature": 1.0, "rank_multiplier": 1.0, "learning_rate": 0.03, "linear_map_regularization": 0.0}

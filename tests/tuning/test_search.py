@@ -5,6 +5,7 @@ import math
 import os
 import pathlib
 import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -16,11 +17,12 @@ import numpy as np
 import pytest
 
 from keras_coda.training.recipes import Recipe
-from keras_coda.tuning.results import HYPERPARAMETERS, TemperatureStudy, TuningResult
-from keras_coda.tuning.search import METRICS, CoDAHyperModel, tune
+from keras_coda.tuning import HYPERPARAMETERS, METRICS, CoDAHyperModel, TemperatureStudy, TuningResult, tune
 from tests.helpers import quarters
 from tests.helpers.quarters import FAST, Killed
 from tests.helpers.searches import FIXED, search
+
+EARLIER = pathlib.Path(__file__).parents[1] / "golden" / "written_by_0_1_0" / "search"
 
 
 @pytest.fixture(scope="module")
@@ -112,7 +114,7 @@ def test_bad_spaces_are_refused(data, preset, options, match):
         ({"objective": {"val_loss": 1.0}}, "`weights` must give"),
         ({"trials": 0}, "`trials` must be a positive integer"),
         ({"epochs": 0}, "`epochs` must be a positive integer"),
-        ({"oracle": "hyperband", "trials": 3}, "Hyperband's trials follows from `epochs`"),
+        ({"oracle": "hyperband", "trials": 3}, "`epochs` determines the number of Hyperband's trials"),
     ],
 )
 def test_bad_searches_leave_nothing_behind(data, preset, tmp_path, options, match):
@@ -212,7 +214,9 @@ def test_the_folder_of_another_search_is_refused(data, preset, tmp_path, kill):
     kill(None)
     search(data, preset, tmp_path / "out", trials=1)
     for options in ({"temperature": 2.0}, {"epochs": 2}, {"objective": "localization"}, {"oracle": "grid"}):
-        with pytest.raises(ValueError, match="goes on with the arguments it began with.*another folder"):
+        with pytest.raises(
+            ValueError, match="A search can be resumed only with the arguments that it began with.*another folder"
+        ):
             search(data, preset, tmp_path / "out", trials=1, **options)
     (tmp_path / "foreign" / "trials").mkdir(parents=True)
     with pytest.raises(ValueError, match="must be new or hold a search.*'trials'"):
@@ -220,6 +224,18 @@ def test_the_folder_of_another_search_is_refused(data, preset, tmp_path, kill):
     (tmp_path / "out" / "trials" / "oracle.json").write_text('{"ongoing')
     with pytest.raises(ValueError, match="oracle.json.*cut off"):
         search(data, preset, tmp_path / "out", trials=2)
+
+
+def test_a_search_that_version_0_1_0_finished_is_read_and_not_repeated(data, preset, tmp_path, kill):
+    shutil.copytree(EARLIER, tmp_path / "out")
+    before = TuningResult.from_json(EARLIER / "result.json")
+    assert before.trials[0]["status"] == "COMPLETED"
+    kill(0)  # in any training
+    options = {**FIXED, "temperature": [0.1, 1.0], "linear_map_regularization": 0.1}
+    assert search(data, preset, tmp_path / "out", trials=1, **options) == before
+    assert (tmp_path / "out" / "result.json").read_text() == (EARLIER / "result.json").read_text()
+    with pytest.raises(ValueError, match=r"seed=5 \(it was 0\)\. "):  # the only difference
+        search(data, preset, tmp_path / "out", trials=1, seed=5, **options)
 
 
 def test_hyperband_goes_on_with_weights_and_rates_of_good_trials(data, preset, tmp_path, monkeypatch):
@@ -244,7 +260,7 @@ def test_hyperband_goes_on_with_weights_and_rates_of_good_trials(data, preset, t
     after = seen[[trial["trial"] for trial in sorted(result.trials, key=lambda t: t["trial"])].index(past)][4]
     assert all(np.array_equal(*pair) for pair in zip(before, after, strict=True))
     assert max(abs(entry[5]) for entry in seen) < 1e-6  # at the end of every trial's schedule the rate is 0
-    with pytest.raises(ValueError, match="brings its own `trials` and `objective`"):
+    with pytest.raises(ValueError, match="has its own `trials` and `objective`"):
         tune(data, preset, tmp_path, oracle=oracle, trials=3, **FIXED, **FAST)
 
 
@@ -263,7 +279,7 @@ def test_any_tuner_of_keras_tuner_takes_the_hypermodel(data, preset, tmp_path):
 WORKER = """
 import os, pathlib, sys, time
 from keras_tuner.src.distribute import oracle_chief
-from keras_coda.tuning.search import CoDAHyperModel
+from keras_coda.tuning import CoDAHyperModel
 from tests.helpers import quarters
 from tests.helpers.searches import search
 
@@ -320,6 +336,13 @@ def test_two_workers_share_the_trials_of_a_chief(preset, tmp_path):
 
 def test_the_package_does_not_need_keras_tuner_until_it_tunes():
     code = "import sys; sys.modules['keras_tuner'] = None; import keras_coda.tuning.temperature\n"
-    code += "try: keras_coda.tuning.tune\nexcept ImportError as error: print(error)"
+    code += "for name in ('tune', 'CoDAHyperModel'):\n"
+    code += "    try: getattr(keras_coda.tuning, name)\n    except ImportError as error: print(error)\n"
+    code += "print(hasattr(keras_coda.tuning, 'tuna'))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert 'pip install "keras-coda[tune]"' in done.stdout
+    *missing, other = done.stdout.splitlines()
+    assert len(missing) == 2
+    for message in missing:
+        assert message.startswith("Hyperparameter search needs KerasTuner.")
+        assert 'pip install "keras-coda[tune]"' in message
+    assert other == "False"

@@ -1,16 +1,18 @@
 """Claims about temperature studies: what they measure, and that they go on after a kill."""
 
 import math
+import pathlib
+import shutil
 
 import numpy as np
 import pytest
 
-from keras_coda.tuning import temperature
-from keras_coda.tuning.results import TemperatureStudy
-from keras_coda.tuning.temperature import temperature_study
-from keras_coda.utils.errors import TrainingDivergedError
+from keras_coda.training import TrainingDivergedError
+from keras_coda.tuning import TemperatureStudy, temperature, temperature_study
 from tests.helpers import quarters
 from tests.helpers.quarters import FAST, Killed
+
+EARLIER = pathlib.Path(__file__).parents[1] / "golden" / "written_by_0_1_0" / "study"
 
 
 @pytest.fixture(scope="module")
@@ -56,8 +58,21 @@ def test_study_measures_every_temperature_and_goes_on_after_a_kill(data, preset,
         assert min(run["localization_error"], run["removal_error"]) > 0
     figure = found.plot({"localization": {0.5: 0.4, 2: 0.5}})
     assert [text.get_text() for text in figure.axes[0].get_legend().get_texts()].count("localization, published") == 1
-    with pytest.raises(ValueError, match="A study goes on with the arguments it began with.*learning_rate"):
+    with pytest.raises(
+        ValueError, match="A study can be resumed only with the arguments that it began with.*learning_rate"
+    ):
         study(data, preset, tmp_path, learning_rate=0.01)
+
+
+def test_a_study_that_version_0_1_0_began_is_resumed(data, preset, tmp_path, monkeypatch):
+    shutil.copytree(EARLIER, tmp_path / "out")
+    text = (EARLIER / "result.json").read_text()
+    before = TemperatureStudy.from_json(EARLIER / "result.json")
+    assert before.to_json() + "\n" == text
+    monkeypatch.setattr(temperature, "train", None)  # nothing is trained again
+    assert study(data, preset, tmp_path / "out", (0.2,), epochs=1) == before
+    with pytest.raises(ValueError, match=r"recipe\.warmup=0\.5 \(it was 0\.1\)\. "):  # the only difference
+        study(data, preset, tmp_path / "out", (0.2,), epochs=1, warmup=0.5)
 
 
 def run(temperature, seed, **values):
@@ -77,8 +92,10 @@ def test_errors_are_those_of_the_seeds_where_there_are_several():
     assert errors == pytest.approx([0.02, np.std([0.8, 0.9], ddof=1) / math.sqrt(2)])
     assert [part.size for part in TemperatureStudy(runs).curve("localization")] == [0, 0, 0]
     table = TemperatureStudy(runs).table().splitlines()
-    assert table[2] == "| 10 | 1 | 0.600 ± 0.020 | – | – | – | no grid |"
-    assert table[3].startswith("| 100 | 2 | 0.850 ± 0.050 |")
+    cells = [[cell.strip() for cell in line[1:-1].split("|")] for line in table]
+    assert {len(line) for line in table} == {len(table[0])}
+    assert cells[2] == ["10", "1", "0.600 ± 0.020", "–", "–", "–", "no grid"]
+    assert cells[3][:3] == ["100", "2", "0.850 ± 0.050"]
     TemperatureStudy(runs).plot()
 
 
@@ -94,7 +111,7 @@ def test_a_training_that_diverged_leaves_a_note_and_other_errors_end_the_study(d
         def train(*_, **__):
             raise error
 
-        monkeypatch.setattr(temperature.training, "train", train)
+        monkeypatch.setattr(temperature, "train", train)
 
     fail_with(TrainingDivergedError("in whatever words"))
     (found,) = study(data, preset, tmp_path / "diverged", (1.0,)).runs
