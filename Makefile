@@ -34,8 +34,8 @@ benchmark: .venv/.package ## speed and memory, about 12 minutes; rewrites benchm
 
 CIFAR10 ?= cifar10
 
-evidence: .venv/.evidence ## every table and figure of docs/results.md; hours, and goes on where it was killed
-	$(BIN)/python -m benchmarks.evidence --cifar10 $(CIFAR10)
+evidence: .venv/.evidence ## every table and figure of docs/results.md; takes hours, and continues after an interrupt
+	$(BIN)/python -m experiments --cifar10 $(CIFAR10)
 
 clean:
 	rm -rf .venv build dist site *.egg-info demo

@@ -1,4 +1,4 @@
-"""Run benchmarks: ``python -m benchmarks [--quick] [part ...]``; without parts all of them, then the report."""
+"""Run benchmarks: ``python -m benchmarks [--quick] [part ...]``. Without parts: all, and then the report."""
 
 import argparse
 import importlib
@@ -13,10 +13,12 @@ PARTS = ("table", "growth", "startup", "streaming", "hlo", "precision", "report"
 
 
 def main() -> int:
-    """Run the parts asked for; several ones in a process each, so that none inherits the memory of another."""
+    """Run the requested parts; several parts run in a process each, so that each starts with fresh memory."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("parts", nargs="*", metavar="part", help=f"any of {', '.join(PARTS)}; all without")
-    parser.add_argument("--quick", action="store_true", help="few repetitions: to see whether it works, not to report")
+    parser.add_argument("parts", nargs="*", metavar="part", help=f"any of {', '.join(PARTS)}; default: all")
+    parser.add_argument(
+        "--quick", action="store_true", help="few repetitions, to check that everything runs; not for reports"
+    )
     args = parser.parse_args()
     wrong = [part for part in args.parts if part not in PARTS]
     if wrong:
@@ -28,7 +30,7 @@ def main() -> int:
 
     from benchmarks import records
 
-    module = importlib.import_module(f"benchmarks.{parts[0]}")
+    module = importlib.import_module(f"benchmarks.speed.{parts[0]}")
     if parts[0] == "report":
         module.write()
     else:

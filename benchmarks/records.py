@@ -1,4 +1,4 @@
-"""Results as JSON, with what one must know to judge them: command, date, machine and versions."""
+"""Results as JSON files, each with the command, date, machine and versions of its run."""
 
 import datetime
 import json
@@ -11,6 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from keras_coda.utils.atomic import new_file
+from keras_coda.utils.tables import markdown_table
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -72,3 +73,28 @@ def machine() -> dict:
         "python": platform.python_version(),
         "versions": {name: version(name) for name in names},
     }
+
+
+def machines(contents: dict) -> str:
+    """Return the Markdown section with the machines, commands and dates of records, given by part."""
+    described = {}
+    for part, each in contents.items():
+        extensions = ", ".join(each["extensions"]) or "no vector extensions known"
+        versions = ", ".join(f"{name} {number}" for name, number in each["versions"].items())
+        described[part] = f"{each['cores']} cores, {each['cpu']} ({extensions}); Python {each['python']}, {versions}"
+    found = sorted(set(described.values()))
+    rows = []
+    for part, each in contents.items():
+        load = "unknown" if each["load_before"] is None else each["load_before"]
+        note = each.get("note", "quick" if each["quick"] else "")
+        machine, command = found.index(described[part]) + 1, f"`{each['command']}`"
+        rows.append((part, machine, command, each["date"], f"{each['seconds']} s", load, note))
+    text = "## Machine and runs\n\n"
+    text += "\n".join(f"{number}. {machine}" for number, machine in enumerate(found, 1)) + "\n\n"
+    text += markdown(("part", "machine", "command", "date", "took", "load before", ""), rows)
+    return text + "\n"
+
+
+def markdown(header, rows) -> str:
+    """Return a Markdown table and a line break; all columns but the first are aligned to the right."""
+    return markdown_table(header, rows, right=range(1, len(header))) + "\n"

@@ -20,8 +20,8 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks import measure
 from benchmarks.records import machine
+from benchmarks.speed import measure
 from keras_coda import CoDANet
 
 TOP_K = 3

@@ -1,4 +1,4 @@
-"""The pictures of the explorer, taken of it in a headless Chromium.
+"""Pictures of the explorer, taken in a headless Chromium.
 
 ``python -m docs.explorer_pictures`` writes both; it needs ``keras-coda[test]`` and Chromium. The same network and
 fonts give the same pictures.

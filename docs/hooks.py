@@ -1,10 +1,12 @@
-"""What MkDocs does for these pages beyond its own: links into the repository, the command line's help, results.
+"""Hooks of MkDocs for these pages: links into the repository, the help texts of the command line, results.
 
-- Pages link to files that are not on the site as they lie in the repository (``../export/README.md``), so that links
-  work where Markdown is read as it is. On the site they lead to the repository. One that leads nowhere is a warning,
-  which ``mkdocs build --strict`` fails on.
-- ``<!-- help: train -->`` becomes what ``keras-coda train --help`` prints; ``<!-- help -->`` that of the program.
-- ``results.md`` is written by ``python -m benchmarks.evidence report``. Until it is there, a page says how to get it.
+- Pages link to files of the repository that are not on the site by a relative path (``../export/README.md``), which
+  works where the Markdown itself is read. On the site, such links lead to the repository. A link without a target is a
+  warning, and makes ``mkdocs build --strict`` fail.
+- ``<!-- help: train -->`` is replaced by the output of ``keras-coda train --help``, and ``<!-- help -->`` by that of
+  ``keras-coda --help``.
+- ``results.md`` is written by ``python -m experiments report``. If it is missing, a page says how to
+  write it.
 """
 
 import logging
@@ -21,8 +23,8 @@ ROOT = Path(__file__).resolve().parent.parent
 RESULTS = "results.md"
 NO_RESULTS = """# Results
 
-Nothing has been measured here yet. `make evidence` trains and measures everything and writes this page; it takes hours.
-What the authors published stands in the docstrings of [temperature and tuning](reference/tuning.md).
+Nothing has been measured yet. `make evidence` trains and measures everything and writes this page; it takes hours.
+[Temperature and tuning](reference/tuning.md) lists the values that the authors published.
 """
 
 _LINK = re.compile(r"(\]\()([^)\s#]+)((?:#[^)\s]*)?\))")
@@ -32,9 +34,9 @@ _log = logging.getLogger("mkdocs.hooks.keras_coda")
 
 
 def on_files(files, config):
-    """Add a page in place of results that are not there yet."""
+    """Add a page where the results are missing."""
     if files.get_file_from_path(RESULTS) is None:
-        _log.info("%s is not there yet: a page says how to get it", RESULTS)
+        _log.info("%s is missing; a page says how to write it", RESULTS)
         files.append(File.generated(config, RESULTS, content=NO_RESULTS))
     return files
 
@@ -55,7 +57,7 @@ def on_page_markdown(markdown, page, config, files):
 
 
 def repository_link(target: str, page: str, repository: str) -> str:
-    """Return where a link of a page leads: unchanged to other pages and pictures, else into the repository.
+    """Return the target of a link on the site: other pages and pictures unchanged, other files in the repository.
 
     Args:
         target: the link, without anchor.

@@ -1,7 +1,7 @@
-"""The pictures of these pages, drawn from the trained network for digits that comes with the package.
+"""Pictures of the documentation, drawn with the trained network ``coda_digits``.
 
-``python -m docs.pictures`` writes all of them but ``uncertain.png``, which is from ``make demo``; names on the command
-line write those. The same network gives the same pictures.
+``python -m docs.pictures`` writes all of them except ``uncertain.png``, which ``make demo`` writes. Arguments select
+pictures by name. The same network gives the same pictures.
 """
 
 import functools
@@ -34,13 +34,13 @@ def digits(size=8):
 
 
 def surest(model, images, labels):
-    """Return the index of the image of each class that the network is most certain of."""
+    """Return, for each class, the index of the image with the highest logit."""
     own = model.predict(images, verbose=0)[np.arange(len(labels)), labels]
     return np.array([np.where(labels == label, own, -np.inf).argmax() for label in range(model.num_classes)])
 
 
 def reasons():
-    """Three digits that the network is certain of, beside the maps of their three most probable classes."""
+    """Three digits with a high logit, and the maps of their three most probable classes."""
     model, images, labels = digits()
     chosen = surest(model, images, labels)[[3, 7, 0]]
     return model.explain(images[chosen], top_k=3).plot(labels[chosen])
@@ -71,7 +71,7 @@ def localization():
 
 
 def removal():
-    """What removal does to one digit, and the curves of exact maps and of noise."""
+    """A digit with removed pixels, and the removal curves of exact maps and of noise."""
     model, images, labels = digits()
     one = surest(model, images, labels)[3]
     explanation = model.explain(images[one : one + 1])

@@ -1,10 +1,10 @@
-"""Docstrings of this package as mkdocstrings wants them, by an extension of Griffe.
+"""An extension of Griffe that rewrites the docstrings of this package for mkdocstrings.
 
-The docstrings are plain text first. What they have that Markdown does not know becomes:
+The docstrings are written as plain text. These parts of them, which Markdown does not have, are rewritten:
 
-- ``:class:`~keras_coda.CoDANet` `` and its like a link, where the reference has the name; a name that is nowhere in the
-  package is a warning, which ``mkdocs build --strict`` fails on;
-- ``Example:`` before ``>>>`` a section of examples, and ``Example::`` a block of code.
+- ``:class:`~keras_coda.CoDANet` `` and similar roles become a link if the reference has the name. A name that does not
+  exist in the package is a warning, and makes ``mkdocs build --strict`` fail.
+- ``Example:`` before ``>>>`` becomes a section of examples, and ``Example::`` a block of code.
 """
 
 import logging

@@ -102,7 +102,14 @@ def test_the_source_distribution_says_what_it_is(sdist):
     with tarfile.open(sdist) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
     assert {"README.md", "LICENSE", "CHANGELOG.md", "CITATION.cff", "pyproject.toml"} <= names
-    assert not {name.split("/")[0] for name in names} & {"tests", "benchmarks", "notebooks", "docs", "export"}
+    assert not {name.split("/")[0] for name in names} & {
+        "tests",
+        "benchmarks",
+        "experiments",
+        "notebooks",
+        "docs",
+        "export",
+    }
 
 
 # === That it works ===

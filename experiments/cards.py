@@ -1,22 +1,22 @@
-"""The model cards of shipped networks: what they are, how they were trained, what they can and cannot do."""
+"""Model cards of the shipped networks: description, figures, data, training and limits; ``report`` writes them."""
 
 import keras_coda
 
 _DATA = {
     "coda_xs_cifar10": """CIFAR-10 (Krizhevsky 2009): 32×32 color photographs of ten classes. The first 4,500 training
-images of each class (as JPEG files) were trained on, the last 500 of each held out for validation. The test images
-played no part, neither in training nor in choosing.""",
+images of each class (as JPEG files) were used for training, and the last 500 of each for validation. The test images
+were used neither for training nor for choosing the network.""",
     "coda_digits": """The 1,797 8×8 digits that come with scikit-learn (UCI, Alpaydin and Kaynak 1998), four fifths of
 them to train on; `keras_coda.data.load("digits")` makes the same split.""",
 }
 _AUGMENTATION = {"coda_xs_cifar10": "flips and crops (4 pixels)", "coda_digits": "no augmentation"}
 _LIMITS = {
-    "coda_xs_cifar10": """- Ten classes of centered objects. Anything else, and larger pictures, it has never seen: a
-  high probability there means nothing.
-- Trained on two CPU cores for hours, not to the end: it is for learning, testing and demonstrating, not the best that
-  CoDA-Nets reach on CIFAR-10.
+    "coda_xs_cifar10": """- It knows ten classes of centered objects. For other objects, and for larger pictures, a high
+  probability means nothing.
+- It was trained for hours on two CPU cores and has not converged. It is meant for learning, tests and demonstrations;
+  CoDA-Nets can reach a higher accuracy on CIFAR-10.
 """,
-    "coda_digits": "- For demonstrations and tests: 8×8 pixels, ten digits of one source.\n",
+    "coda_digits": "- It is meant for demonstrations and tests: 8×8 pixels, ten digits of one source.\n",
 }
 
 
@@ -51,7 +51,7 @@ def write(record: dict) -> None:
             f"{number}. {stage['epochs']} epochs at temperature {stage['temperature']:g}, batches of "
             f"{stage['batch_size']}, {stage['optimizer']}, peak rate {rate:g}, {stage['dtype']}, "
             f"{_AUGMENTATION[preset]}{dropout}; {stage['seconds_per_epoch']:.0f} s per epoch (median) on two "
-            f"cores; validation accuracy then {stage['validation_accuracy']:.2%}."
+            f"cores; validation accuracy afterwards {stage['validation_accuracy']:.2%}."
         )
         if "averaged" in stage:
             share = stage["averaged"]
@@ -59,11 +59,11 @@ def write(record: dict) -> None:
         text += "\n"
     if any("averaged" in stage for stage in history):
         text += (
-            "\nMeans of weights: Wortsman et al., arXiv 2109.01903. What is measured above is the network that was "
-            "kept. The shares were chosen on these validation images, by accuracy, and by how the maps stand beside "
-            "other methods.\n"
+            "\nMeans of weights: Wortsman et al., arXiv 2109.01903. The figures above are those of the averaged "
+            "network. The shares were chosen on these validation images, by accuracy and by the metrics of the maps "
+            "compared with other methods.\n"
         )
     text += "\n## Limits\n\n" + _LIMITS[preset]
-    text += "- A contribution map is exact about this network, not about the world: it says what the network used.\n"
+    text += "- A contribution map is exact about this network, not about the world: it shows what the network used.\n"
     folder = keras_coda.models.presets.folder(preset)
     (folder / "README.md").write_text(text, encoding="utf-8")

@@ -6,7 +6,7 @@ included; nothing stays in a cache between two operations, and launching a kerne
 shapes (d of 54 to 576, R of 33 and 65) reach half of such an estimate at best.
 """
 
-from benchmarks import flops, tasks
+from benchmarks.speed import flops, tasks
 
 BATCH = 512
 BANDWIDTH = 3.35e12  # bytes per second, H100 SXM

@@ -4,8 +4,8 @@ import subprocess
 import sys
 import time
 
-from benchmarks import measure, tasks
-from benchmarks.table import BATCH, PRESETS
+from benchmarks.speed import measure, tasks
+from benchmarks.speed.table import BATCH, PRESETS
 
 _IMPORT = "import time; start = time.perf_counter(); import {}; print(time.perf_counter() - start)"
 

@@ -1,6 +1,6 @@
 """Explanations in bounded memory: ten thousand images out of a pipeline, and images of 512 x 512 pixels."""
 
-from benchmarks import measure
+from benchmarks.speed import measure
 
 
 def run(quick: bool) -> dict:

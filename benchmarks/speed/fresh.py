@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from benchmarks import measure, tasks
+from benchmarks.speed import measure, tasks
 
 _CALLS = 3
 

@@ -1,7 +1,13 @@
-"""Put a trained network into the package: ``python -m benchmarks.evidence.ship PRESET RUN [RUN ...]``.
+"""Put a trained network into the package.
 
-The runs are folders of ``keras-coda train``, each started from the network of the one before; the last one's network is
-shipped, with float16 weights. An earlier one of that name is replaced.
+    python -m experiments.ship PRESET RUN [RUN ...]
+
+Each RUN is a folder of ``keras-coda train`` that started from the network of the RUN before it. The network of the last
+RUN is shipped, with float16 weights; it replaces a shipped network of the same name.
+
+Machine: any.
+Hours:   none; seconds. The model cards list how long the trainings took.
+Result:  ``keras_coda/models/shipped/PRESET``; afterwards run ``python -m experiments`` to measure it.
 """
 
 import argparse
@@ -10,13 +16,13 @@ import shutil
 from pathlib import Path
 
 import keras_coda
-from benchmarks.evidence.networks import ROOT
+from experiments.networks import ROOT
 from keras_coda.models import presets
 
 
 def main() -> None:
     """Write ``keras_coda/models/shipped/<preset>``."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.evidence.ship", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m experiments.ship", description=__doc__.partition("\n")[0])
     parser.add_argument("preset", choices=presets.names())
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN")
     parser.add_argument(
@@ -42,10 +48,10 @@ def main() -> None:
         model.set_weights([first + args.average * (last - first) for last, first in pairs])
         stages[-1]["averaged"] = args.average
         model.training_figures = {"stages": stages}  # the accuracy is to be measured
-    folder = ROOT / "keras_coda" / "presets" / args.preset
+    folder = ROOT / "keras_coda" / "models" / "shipped" / args.preset
     shutil.rmtree(folder, ignore_errors=True)
     model.save_to_preset(folder, weights_dtype="float16")
-    print(f"wrote {folder.relative_to(ROOT)}; `python -m benchmarks.evidence` measures it")
+    print(f"wrote {folder.relative_to(ROOT)}; `python -m experiments` measures it")
 
 
 def _stage(model, run):

@@ -3,8 +3,8 @@
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 
-from benchmarks import measure, tasks
 from benchmarks.records import RESULTS
+from benchmarks.speed import measure, tasks
 from keras_coda.models import presets
 
 PICTURE = "growth.png"

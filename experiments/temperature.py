@@ -1,11 +1,22 @@
-"""What the temperature does: short trainings from the same random weights at several temperatures."""
+"""The effect of the temperature: short trainings from the same random weights at several temperatures.
 
-from benchmarks.evidence.networks import KEPT, PICTURES, load
+    python -m experiments temperature_digits
+    python -m experiments temperature_cifar10 --cifar10 photos/cifar10    # the same command continues
+
+Machine: digits: 2 cores of an AMD EPYC, float32. cifar10: 2 cores of an Intel Xeon with AMX, mixed_bfloat16.
+Hours:   digits 0.25 for 18 trainings of 20 epochs; cifar10 2.1 for 6 trainings of 2 epochs (tests used the same machine
+         for half of the time).
+Result:  ``docs/results.md``, sections `Temperature`. cifar10, from T = 10 to 5000: localization rises from 0.253 to
+         0.477, while accuracy falls from 0.730 to 0.577 and removal AUC from 0.875 to 0.696, because networks at a high
+         temperature are not trained to the end. digits: localization 0.491 to 0.540, accuracy 0.997 to 0.903.
+"""
+
+from experiments.networks import KEPT, PICTURES, load
 from keras_coda import data
 from keras_coda.tuning import temperature
 from keras_coda.visualization.figure import save_picture
 
-# Epochs, peak rate, seeds, and how much is measured: as short as a machine with two cores asks for.
+# Epochs, peak rate, seeds, and numbers of grids and images to measure; small enough for two cores.
 _BUDGETS = {
     "coda_digits": {"epochs": 20, "learning_rate": 0.01, "seeds": (0, 1, 2)},
     "coda_xs_cifar10": {"epochs": 2, "learning_rate": 2e-3, "n_grids": 50, "n_images": 128,

@@ -1,7 +1,7 @@
-"""Measure the shipped networks: ``python -m benchmarks.evidence [part ...] [--cifar10 SOURCE]``, then the page.
+"""Measure the shipped networks: ``python -m experiments [part ...] [--cifar10 SOURCE]``, then write the page.
 
-Takes long, and goes on where it was interrupted: finished pieces are kept in ``build/evidence``. The results of a part
-are written to ``benchmarks/evidence/results``, figures and the page to ``docs``.
+This takes hours; after an interruption the same command continues, since finished parts are kept in ``build/evidence``.
+Results go to ``experiments/results``, figures and the page to ``docs``.
 """
 
 import argparse
@@ -16,29 +16,33 @@ PARTS = ("digits", "cifar10", "temperature_digits", "temperature_cifar10", "repo
 
 
 def main() -> int:
-    """Run the parts asked for, all of them without."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.evidence", description=__doc__)
-    parser.add_argument("parts", nargs="*", metavar="part", help=f"any of {', '.join(PARTS)}; all without")
+    """Run the requested parts, by default all."""
+    parser = argparse.ArgumentParser(prog="python -m experiments", description=__doc__)
+    parser.add_argument("parts", nargs="*", metavar="part", help=f"any of {', '.join(PARTS)}; default: all")
     parser.add_argument(
         "--cifar10",
         default="cifar10",
         metavar="SOURCE",
         help="images of CIFAR-10: a folder with train/ and validation/, or a TFDS name (default: cifar10)",
     )
-    parser.add_argument("--grids", type=int, default=500, help="on which all methods are compared (default: 500)")
-    parser.add_argument("--images", type=int, default=1024, help="... and images (default: 1024), as in the paper")
+    parser.add_argument("--grids", type=int, default=500, help="grids on which all methods are compared (default: 500)")
+    parser.add_argument(
+        "--images", type=int, default=1024, help="images on which all methods are compared (default: 1024)"
+    )
     parser.add_argument(
         "--alone", type=int, nargs=2, default=(500, 1024), metavar=("GRIDS", "IMAGES"),
-        help="for the contribution maps alone, which take minutes where all methods take hours (default: 500 1024)",
+        help="grids and images for the contribution maps alone: minutes instead of hours (default: 500 1024)",
     )  # fmt: skip
-    parser.add_argument("--quick", action="store_true", help="few images: to see whether it works, not to report")
+    parser.add_argument(
+        "--quick", action="store_true", help="few images, to check that everything runs; not for reports"
+    )
     args = parser.parse_args()
     wrong = [part for part in args.parts if part not in PARTS]
     if wrong:
         parser.error(f"each part must be one of {', '.join(PARTS)}. Received: {wrong[0]}")
 
     from benchmarks import records
-    from benchmarks.evidence import networks, report, temperature
+    from experiments import networks, report, temperature
 
     network = functools.partial(networks.run, n_grids=args.grids, n_images=args.images, alone=args.alone)
     runs = {
@@ -51,7 +55,7 @@ def main() -> int:
         if part == "report":
             report.write()
         else:
-            records.record(part, runs[part], quick=args.quick, program="benchmarks.evidence", folder=report.RESULTS)
+            records.record(part, runs[part], quick=args.quick, program="experiments", folder=report.RESULTS)
     return 0
 
 

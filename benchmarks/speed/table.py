@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from benchmarks import flops, measure, tasks, textbook
+from benchmarks.speed import flops, measure, tasks, textbook
 
 PRESETS = ("coda_s_cifar10", "coda_xs_cifar10")
 BATCH = 32

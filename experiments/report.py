@@ -1,12 +1,18 @@
-"""Writes ``docs/results.md`` and the cards of the shipped networks from the results."""
+"""Writes ``docs/results.md`` and the model cards of the shipped networks from the stored results.
+
+    python -m experiments report
+
+Machine: any.
+Hours:   none; seconds.
+Result:  ``docs/results.md`` and ``keras_coda/models/shipped/*/README.md``.
+"""
 
 from pathlib import Path
 
 from benchmarks import records
-from benchmarks.evidence import cards
-from benchmarks.evidence.networks import ROOT
-from benchmarks.report import machines
-from benchmarks.sections import markdown
+from benchmarks.records import machines, markdown
+from experiments import cards
+from experiments.networks import ROOT
 
 RESULTS = Path(__file__).parent / "results"
 PAGE = ROOT / "docs" / "results.md"
@@ -24,32 +30,32 @@ PUBLISHED = {
 
 _INTRODUCTION = """# Results
 
-*Written by `python -m benchmarks.evidence report` from `benchmarks/evidence/results/*.json`; do not edit.*
+*Written by `python -m experiments report` from `experiments/results/*.json`; do not edit.*
 
-    make evidence                                # everything, CIFAR-10 by TensorFlow Datasets, then this page
+    make evidence                                # everything, with CIFAR-10 of TensorFlow Datasets, then this page
     make evidence CIFAR10=photos/cifar10         # ... or from a folder with train/ and validation/
-    python -m benchmarks.evidence cifar10 --grids 25 --images 192  # methods compared on less: an hour instead of a day
-    python -m benchmarks.evidence digits report  # some parts: digits cifar10 temperature_digits temperature_cifar10
+    python -m experiments cifar10 --grids 25 --images 192  # compare methods on fewer images: 1 hour, not a day
+    python -m experiments digits report  # some parts: digits cifar10 temperature_digits temperature_cifar10
 
-Everything is measured by the package's own harness ([localization](../keras_coda/evaluation/localization_grids.py),
+Everything is measured by the package's own functions ([localization](../keras_coda/evaluation/localization_grids.py),
 [pixel removal](../keras_coda/evaluation/removal.py), [post-hoc methods](../keras_coda/posthoc/methods.py)) on
-the networks that come with it, and stands beside what the paper says (CVPR 2021, arXiv 2104.00032). Means ± standard
-errors.
+the networks that come with it. Tables also show the published values (CVPR 2021, arXiv 2104.00032). Values are means ±
+standard errors.
 
 """
 
 _PROTOCOL = """## How this differs from the papers
 
-- **Network.** The published figures are those of S-CoDA (7.8 M parameters, 200 epochs); ours of the smaller networks
-  that come with this package, trained for as many epochs as two CPU cores allow.
-- **Images.** Published: the 10,000 test images of CIFAR-10. Ours: the validation images named above, held out from
-  training; where they suffice for fewer than 500 grids, there are fewer, and the page says so.
+- **Network.** The published figures are those of S-CoDA (7.8 M parameters, 200 epochs). Ours are those of the smaller
+  networks that come with this package, trained for as many epochs as was possible on two CPU cores.
+- **Images.** Published: the 10,000 test images of CIFAR-10. Ours: the validation images named above, which were not
+  trained on. Where there are too few images for 500 grids, the page gives the number of grids.
 - **Same as published.** Grids of 3×3 images of nine different classes, each image once, classified correctly with a
   sigmoid above 0.5, the most confident first; positive contributions only. Removal of up to 25 % of the pixels, least
   important first, at 129 points, all encoded channels of a pixel multiplied by zero; sigmoid of the true class; area
   under the curve by trapezoids, divided by the largest share removed.
-- **Post-hoc methods** are tf-explain's, made to explain the logit; where they depart from it, their docstrings say so.
-  Maps are signed: pixels are ranked by signed values.
+- **Post-hoc methods** are tf-explain's, adapted to explain the logit; their docstrings list the differences. Maps are
+  signed, and pixels are ranked by signed values.
 """
 
 
@@ -98,24 +104,24 @@ def _network(results) -> str:
     text += (
         f"\nAll methods on the same {compared['localization']['units']} grids (chance 0.111) and "
         f"{compared['removal']['units']} images, whose mean probability is {compared['removal']['untouched']:.3f} "
-        "untouched; the standard errors of differences are those of differences on the same grid or image.\n\n"
+        "before any removal. Standard errors of differences are those of the differences on each grid or image.\n\n"
     )
     for metric in ("localization", "removal"):
         ahead = [name for name, each in results["methods"].items() if each[metric]["mean"] > compared[metric]["mean"]]
         names = ", ".join(ahead)
         text += f"Higher mean {metric} than the contribution maps: {names or 'none'}. "
     text += (
-        "Grids are made of the most confident images first: with more grids, localization falls. Occlusion, Integrated "
-        "Gradients and gradient × input refer to an encoding of zeros, the very thing that the removal metric makes of "
-        "a pixel; rows with `fill=127.5` (a gray window) and `encoded=False` (pixels, from a black image), if there "
-        "are any, to what tf-explain takes.\n\n"
+        "Grids are made of the most confident images first, so localization falls with the number of grids. Occlusion, "
+        "Integrated Gradients and gradient × input use an encoding of zeros as their reference, as the removal metric "
+        "does for removed pixels. Rows with `fill=127.5` (a gray window) and `encoded=False` (a black image), if there "
+        "are any, use the references of tf-explain.\n\n"
     )
     located, removed, most = results["localization"], results["removal"], results["removal_most"]
     text += (
-        f"**The contribution maps alone**, on as many images as there are for them: localization **{_cell(located)}** "
+        f"**The contribution maps alone**, on more images: localization **{_cell(located)}** "
         f"({located['units']} grids of {located['requested']} asked for; quartiles {_quartiles(located)}); removal "
-        f"**{_cell(removed)}** ({removed['units']} images, untouched {removed['untouched']:.3f}); most important "
-        f"first {_cell(most)} ({most['units']} images): lower is better there.\n\n"
+        f"**{_cell(removed)}** ({removed['units']} images, {removed['untouched']:.3f} before removal); most "
+        f"important pixels first {_cell(most)} ({most['units']} images; lower is better).\n\n"
     )
     text += f"![Both metrics for every method](results/{preset}-comparison.png)\n\n"
     return text + f"![Contribution maps of validation images](results/{preset}-maps.png)\n\n"
@@ -141,8 +147,8 @@ def _temperature(results) -> str:
     text += (
         f"From the same random weights, {budget['epochs']} epochs each in {dtype}, peak rate "
         f"{budget['learning_rate']:g}, {seeds} seed{'s' * (seeds > 1)} per temperature; not the shipped weights. "
-        f"Localization on {_range(grids)} grids a run, removal on {_range(images)} images. With so short trainings, "
-        "high temperatures have not yet reached the accuracy of low ones."
-        f"{' Dashed: as published, of S-CoDA after 200 epochs.' * (preset != 'coda_digits')}\n\n"
+        f"Localization on {_range(grids)} grids per run, removal on {_range(images)} images. In such short trainings, "
+        "networks with a high temperature do not reach the accuracy of those with a low one."
+        f"{' Dashed lines: published values of S-CoDA after 200 epochs.' * (preset != 'coda_digits')}\n\n"
     )
     return text + results["table"] + f"\n\n![The metrics against temperature](results/{preset}-temperature.png)\n\n"

@@ -6,8 +6,8 @@ from collections import Counter
 
 import tensorflow as tf
 
-from benchmarks import flops, roofline, tasks
-from benchmarks.table import BATCH
+from benchmarks.speed import flops, roofline, tasks
+from benchmarks.speed.table import BATCH
 from keras_coda.explanations.compiled import compiled_explainer
 
 _PRESET = "coda_xs_cifar10"

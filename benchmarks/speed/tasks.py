@@ -6,7 +6,7 @@ import keras
 import numpy as np
 
 import keras_coda
-from benchmarks import flops, textbook
+from benchmarks.speed import flops, textbook
 
 TASKS = ("training", "prediction", "one map", "ten maps")
 MAPS = {"one map": 1, "ten maps": 10}
@@ -46,7 +46,7 @@ def textbook_task(model, kind: str, images, labels) -> Callable:
 
 
 def operations(counts, kind: str, size: int) -> int:
-    """Operations that the work needs, see :mod:`benchmarks.flops`."""
+    """Operations that the work needs, see :mod:`benchmarks.speed.flops`."""
     if kind == "training":
         return flops.training(counts, size)
     return flops.prediction(counts, size) if kind == "prediction" else flops.explanation(counts, size, MAPS[kind])

@@ -1,15 +1,9 @@
-"""The sections of the report, each from the results of one part."""
+"""The sections of the report; each is written from the results of one part."""
 
-from benchmarks import growth
-from benchmarks.hlo import LARGE
-from benchmarks.table import BATCH
-
-
-def markdown(header, rows) -> str:
-    """A Markdown table; all but the first column to the right."""
-    lines = ["| " + " | ".join(header) + " |", "|---" + "|---:" * (len(header) - 1) + "|"]
-    lines += ["| " + " | ".join(str(cell) for cell in row) + " |" for row in rows]
-    return "\n".join(lines) + "\n"
+from benchmarks.records import markdown
+from benchmarks.speed import growth
+from benchmarks.speed.hlo import LARGE
+from benchmarks.speed.table import BATCH
 
 
 def _times(values, digits=2) -> str:
@@ -51,9 +45,9 @@ def table(results) -> str:
         text += "\nVariants, against the same work by default (float32, graph mode):\n\n"
         text += markdown(("", *(c.format("default") for c in columns)), variants)
     return text + (
-        "\n*One map*, *ten maps*: prediction and maps together. *accumulating training*: the documented switch for "
-        "memory, `Adam(gradient_accumulation_steps=2)` and batches of half the size, counted as one step of 32 images. "
-        "*XLA*: `jit_compile=True`; its first calls are under [Starting](#starting).\n"
+        "\n*One map*, *ten maps*: prediction and maps together. *accumulating training*: "
+        "`Adam(gradient_accumulation_steps=2)` with batches of half the size, which needs less memory; two batches are "
+        "counted as one step of 32 images. *XLA*: `jit_compile=True`; [Starting](#starting) has its first calls.\n"
     )
 
 
@@ -61,10 +55,11 @@ def grown(results) -> str:
     """The growth plots."""
     text = f"## How cost grows\n\n![Time and memory against batch, rank, filters, side](results/{growth.PICTURE})\n\n"
     text += (
-        "Above: seconds of one call, medians. Below: peak memory, a fresh process for every point. Lines end where a "
+        "Upper row: seconds of one call, medians. Lower row: peak memory, a fresh process for every point. A line ends "
+        "where larger values were not measured, because the textbook, and training above a side of 256, would need too "
+        "much memory. To explain one class, the weights of its units are never built. For several classes they are "
+        "built once for all of them; hence the step in the last plot.\n\n"
     )
-    text += "sweep was not taken further: the textbook for its memory, training above a side of 256 likewise. With one "
-    text += "class its units' weights are never built; with several they are, once for all of them, hence the step.\n\n"
     classes = dict(results["classes"]["time"])
     prediction = classes["prediction"][0][1]
     rows = [(int(x), f"{median:.2f}", f"{median / prediction:.2f}×") for x, median, _ in classes["maps"]]
@@ -78,8 +73,8 @@ def starting(results) -> str:
     text = (
         f"## Starting\n\n`import keras` takes {keras[middle]:.2f} s, `import keras_coda` {package[middle]:.2f} s: "
         f"**{package[middle] - keras[middle]:+.2f} s** ({package[0] - keras[0]:+.2f} s by the best of {len(keras)} "
-        f"each, fresh processes in turn). First calls, batch {BATCH}, in seconds beyond a later call (tracing; "
-        "with XLA also compilation):\n\n"
+        f"each, fresh processes in turn). First calls, batch {BATCH}: seconds more than a later call takes "
+        "(tracing; with XLA also compilation):\n\n"
     )
     rows = []
     for preset, modes in results["first_calls"].items():
@@ -101,9 +96,9 @@ def streamed(results) -> str:
         for each in results["streams"]
     ]
     text = (
-        "## In bounded memory\n\nRandom uint8 images of 32×32 out of a `tf.data` pipeline, "
-        f"{results['batch']} at a time, through `coda_xs_cifar10`'s `explain_batches` (one map each, tracing and "
-        "pipeline included), a fresh process each:\n\n"
+        "## In bounded memory\n\n`explain_batches` of `coda_xs_cifar10` on random uint8 images of 32×32 from a "
+        f"`tf.data` pipeline, {results['batch']} at a time, one map per image. Tracing and the pipeline are included; "
+        "every row is a fresh process:\n\n"
     )
     text += markdown(("", "images/s", "seconds", "peak MB above the imports"), rows)
     side = results["side"]
@@ -125,8 +120,8 @@ def optimized(results) -> str:
     """HLO and the roofline."""
     shapes = ", ".join(f"{name} {'×'.join(map(str, each['shape']))}" for name, each in results["weights"].items())
     text = (
-        f"## What XLA makes of it\n\nThe optimized HLO (CPU) of `{results['preset']}`, batch {BATCH}, by "
-        "[hlo.py](hlo.py). The unscaled weights of all locations would be buffers of N×f×d elements: "
+        f"## The program that XLA compiles\n\nThe optimized HLO (CPU) of `{results['preset']}`, batch {BATCH}, read by "
+        "[speed/hlo.py](speed/hlo.py). The unscaled weights of all locations would be buffers of N×f×d elements: "
         f"{shapes}.\n\n"
     )
     rows = []
@@ -145,11 +140,12 @@ def optimized(results) -> str:
     text += markdown(header, rows)
     text += (
         "\nThe largest buffers of prediction, training and one map are `Ãᵀx` and `Gz` of the first layers, (N, f·R). "
-        "For several classes the package builds the weights on purpose, once for all of them.\n\n"
-        "### A roofline for an H100, on paper\n\nNo GPU was at hand; nothing here is measured. A training step of "
-        f"`coda_s_cifar10` at batch {results['roofline']['batch']}, by [roofline.py](roofline.py): each product "
-        "takes the longer of its operations at the published peak (dense: 67 TFLOP/s float32, 494 TF32, 989 bfloat16) "
-        "and its bytes at 3.35 TB/s; every operand is read once and every result written once.\n\n"
+        "For several classes the package builds the weights on purpose, once for all classes.\n\n"
+        "### A roofline for an H100, on paper\n\nAn estimate: nothing here was measured on a GPU. It is for a training "
+        f"step of `coda_s_cifar10` at batch {results['roofline']['batch']}, computed by "
+        "[speed/roofline.py](speed/roofline.py). Each product takes the longer of two times: that of its operations at "
+        "the published peak (dense: 67 TFLOP/s float32, 494 TF32, 989 bfloat16), and that of its bytes at 3.35 TB/s. "
+        "Every operand is read once and every result is written once.\n\n"
     )
     rows = []
     for name, each in results["roofline"]["chip"].items():
@@ -171,9 +167,9 @@ def optimized(results) -> str:
     )
     text += markdown(header, rows)
     return text + (
-        "\nIn plain float32 the step is limited by arithmetic; with TF32 or bfloat16 by memory: `Ãᵀx`, `Gz` and the "
-        "outer products, (N, f·R) each, are written by one kernel and read by the next. Going beyond this line takes a "
-        "kernel that contracts them with z before they leave the chip.\n"
+        "\nIn plain float32, arithmetic limits the step. With TF32 or bfloat16, memory does: `Ãᵀx`, `Gz` and the outer "
+        "products, (N, f·R) each, are written by one kernel and read by the next. To be faster, a kernel would have to "
+        "contract them with z before they leave the chip.\n"
     )
 
 
@@ -201,8 +197,8 @@ def precise(results) -> str:
     )
     return (
         f"## Precision\n\n`coda_digits` on the digits, {results['epochs']} epochs from scratch, seeds "
-        f"{', '.join(map(str, results['seeds']))}, the same for every policy. Residuals are those of the float32 "
-        "explanations.\n\n" + markdown(header, rows)
+        f"{', '.join(map(str, results['seeds']))}, the same for every policy. Explanations, and so the "
+        "residuals, are always computed in float32.\n\n" + markdown(header, rows)
     )
 
 

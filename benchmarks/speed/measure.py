@@ -86,8 +86,8 @@ def fresh_processes(task: str, arguments: list[dict]) -> list[dict]:
 
 
 def fresh_process(task: str, **arguments) -> dict:
-    """Run a function of :mod:`benchmarks.fresh` in a process of its own; it returns JSON."""
-    command = [sys.executable, "-m", "benchmarks.fresh", task, json.dumps(arguments)]
+    """Run a function of :mod:`benchmarks.speed.fresh` in a process of its own; it returns JSON."""
+    command = [sys.executable, "-m", "benchmarks.speed.fresh", task, json.dumps(arguments)]
     output = subprocess.run(command, capture_output=True, text=True, check=False)
     if output.returncode:
         raise RuntimeError(f"{' '.join(command)} failed:\n{output.stderr[-3000:]}")
