@@ -15,7 +15,9 @@ from keras_coda.training.callbacks import ValidateAverages as ValidateAverages
 from keras_coda.training.checkpointing import ARGUMENTS as ARGUMENTS
 from keras_coda.training.checkpointing import BACKUPS as BACKUPS
 from keras_coda.training.checkpointing import LOG as LOG
+from keras_coda.training.checkpointing import MAPS as MAPS
 from keras_coda.training.checkpointing import MODEL as MODEL
+from keras_coda.training.checkpointing import TENSORBOARD as TENSORBOARD
 from keras_coda.training.checkpointing import epochs_done as epochs_done
 from keras_coda.training.checkpointing import is_finished as is_finished
 from keras_coda.training.recipes import Recipe as Recipe

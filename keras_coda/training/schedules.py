@@ -1,4 +1,4 @@
-"""Learning rates over a training, as Keras' own schedules: they are saved and loaded with the optimizer."""
+"""Learning rate schedules made of Keras' own, so that they are saved and loaded with the optimizer."""
 
 from keras.optimizers.schedules import CosineDecay, PiecewiseConstantDecay
 
@@ -6,12 +6,12 @@ from keras_coda.utils.checks import check_finite, check_int, require
 
 
 def cosine_schedule(learning_rate: float, steps: int, warmup_steps: int = 0) -> CosineDecay:
-    """Return a learning rate that rises linearly, then falls as half a cosine to zero at the last step.
+    """Return a learning rate that rises linearly, then falls along half a cosine to zero at the last step.
 
     Args:
         learning_rate: float > 0, the peak.
         steps: int, optimizer steps (batches) of the whole training.
-        warmup_steps: int, how many of them the rise takes; less than ``steps``.
+        warmup_steps: int, number of steps in which the rate rises; fewer than ``steps``.
 
     Raises:
         ValueError: if an argument is out of range.
@@ -42,12 +42,13 @@ def step_schedule(
 
     Args:
         learning_rate: float > 0, the peak.
-        epochs: int, of the whole training.
-        steps_per_epoch: int, optimizer steps (batches) in each of them.
-        decay: float >= 1 by which the rate is divided ...
-        decay_epochs: int, ... each time as many epochs are over, counted from the end of the warm-up.
-        warmup_epochs: int, epochs before the peak, each with a higher rate than the one before.
-        warmup_rate: float > 0, the rate of the first of them; None for the peak divided by ``warmup_epochs + 1``.
+        epochs: int, number of epochs of the whole training.
+        steps_per_epoch: int, optimizer steps (batches) in each epoch.
+        decay: float >= 1, the divisor.
+        decay_epochs: int, the rate is divided after every so many epochs, counted from the end of the warm-up.
+        warmup_epochs: int, number of epochs before the peak; the rate rises from each to the next.
+        warmup_rate: float > 0, the rate of the first epoch of the warm-up; None for the peak divided by
+            ``warmup_epochs + 1``.
 
     Raises:
         ValueError: if an argument is out of range.
@@ -66,10 +67,10 @@ def step_schedule(
     _check_rate("warmup_rate", lowest)
     rises = range(warmup_epochs)
     first = warmup_epochs + check_int("decay_epochs", decay_epochs)
-    falls = range(first, max(epochs, first + 1), decay_epochs)  # Keras' schedule has one boundary at least
+    falls = range(first, max(epochs, first + 1), decay_epochs)  # Keras' schedule needs at least one boundary
     values = [lowest + (learning_rate - lowest) * epoch / warmup_epochs for epoch in rises]
     values += [learning_rate / decay**times for times in range(len(falls) + 1)]
-    boundaries = [steps_per_epoch * (epoch + 1) - 1 for epoch in rises]  # the last step with the rate before
+    boundaries = [steps_per_epoch * (epoch + 1) - 1 for epoch in rises]  # the last step with the earlier rate
     boundaries += [steps_per_epoch * epoch - 1 for epoch in falls]
     return PiecewiseConstantDecay(boundaries, values)
 
