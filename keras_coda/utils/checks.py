@@ -1,4 +1,4 @@
-"""Checks of arguments and of images, with errors that name the rule, what was received and the likely fix."""
+"""Checks of arguments and images. Errors state the rule, the received value and the likely fix."""
 
 import math
 import operator
@@ -10,9 +10,13 @@ from keras_coda.utils.errors import PixelRangeWarning
 
 
 def require(condition, rule: str, fix: str = "", **received) -> None:
-    """Raise the ``ValueError`` "rule. Received: name=value. fix." unless ``condition`` holds.
+    """Raise ``ValueError`` with the message "rule. Received: name=value. fix." unless ``condition`` is true.
 
-    A ``fix`` that is a question keeps its question mark; it gets no period after it.
+    Args:
+        condition: what must be true.
+        rule: a sentence without its period.
+        fix: what the caller can do; a sentence without its period, or a question with its question mark.
+        **received: the values that break the rule.
     """
     if not condition:
         values = ", ".join(f"{name}={value!r}" for name, value in received.items())
@@ -21,7 +25,7 @@ def require(condition, rule: str, fix: str = "", **received) -> None:
 
 
 def check_int(name: str, value, minimum: int = 1) -> int:
-    """Return ``value`` as an int, or raise the ``ValueError`` that names the argument."""
+    """Return ``value`` as an int; raise ``ValueError`` if it is not an integer or less than ``minimum``."""
     is_integer = not isinstance(value, bool) and hasattr(value, "__index__") and operator.index(value) >= minimum
     rule = "be a positive integer" if minimum == 1 else f"be an integer, at least {minimum}"
     require(is_integer, f"`{name}` must {rule}", **{name: value})
@@ -29,16 +33,16 @@ def check_int(name: str, value, minimum: int = 1) -> int:
 
 
 def check_pair(name: str, value) -> tuple[int, int]:
-    """Return ``value``, a positive int or two of them, as a pair, or raise ``ValueError``."""
+    """Return a positive int, or a pair of them, as a pair of ints; raise ``ValueError`` for anything else."""
     if isinstance(value, (tuple, list)):
         if len(value) != 2:
-            raise ValueError(f"`{name}` must be an integer or two. Received: {name}={value!r}")
+            raise ValueError(f"`{name}` must be one integer or a pair of integers. Received: {name}={value!r}")
         return check_int(name, value[0]), check_int(name, value[1])
     return (check_int(name, value),) * 2
 
 
 def check_finite(name: str, value) -> float:
-    """Return ``value`` as a float, or raise the ``ValueError`` that names the argument."""
+    """Return ``value`` as a float; raise ``ValueError`` if it is not a finite number."""
     try:
         number = float(value)
     except (TypeError, ValueError):
@@ -49,12 +53,12 @@ def check_finite(name: str, value) -> float:
 
 
 def check_images(images, channels: int | None, size: tuple[int | None, int | None] = (None, None)) -> np.ndarray:
-    """Return a batch of images as float32, or raise.
+    """Check a batch of images and return it as float32.
 
     Args:
         images: array ``(batch, height, width, channels)`` of any real dtype, pixels in [0, 255].
         channels: number of channels the network takes.
-        size: height and width it takes, None where any will do.
+        size: height and width that the network takes; None where any size is allowed.
 
     Returns:
         NumPy array, float32, same shape.
@@ -103,7 +107,21 @@ def check_images(images, channels: int | None, size: tuple[int | None, int | Non
 
 
 def check_classes(classes, top_k, batch: int, num_classes: int) -> tuple[np.ndarray | None, int | None]:
-    """Return ``(classes, None)`` with classes int32 ``(batch, K)``, or ``(None, top_k)``; raise if they are wrong."""
+    """Check which classes of a batch of images to explain.
+
+    Args:
+        classes: int for all images, or ints ``(batch,)`` or ``(batch, K)``; None if ``top_k`` is given.
+        top_k: int, the number of largest logits; None if ``classes`` is given. Both None: 1.
+        batch: number of images.
+        num_classes: number of classes of the model.
+
+    Returns:
+        ``(classes, None)`` with int32 classes ``(batch, K)``, or ``(None, top_k)``.
+
+    Raises:
+        TypeError: if the classes are not integers.
+        ValueError: if both are given, or for a wrong shape or values out of range.
+    """
     if classes is not None and top_k is not None:
         raise ValueError(f"Give `classes` or `top_k`, not both. Received: classes={classes!r}, top_k={top_k!r}")
     if classes is None:
@@ -130,12 +148,18 @@ def check_classes(classes, top_k, batch: int, num_classes: int) -> tuple[np.ndar
 
 
 def check_fit_data(x, y, num_classes: int) -> None:
-    """Warn of a wrong pixel range and raise for labels out of range, as far as a look at the data is cheap.
+    """Warn of a wrong pixel range and raise for labels out of range, as far as that can be seen quickly.
 
     Args:
-        x: what ``fit`` takes. Arrays are looked at, and the first batch of a ``tf.data.Dataset`` of floats.
+        x: as for ``fit``. Only arrays, and the first batch of a ``tf.data.Dataset`` of floats, are checked.
         y: labels, or None.
         num_classes: int.
+
+    Raises:
+        ValueError: for labels out of range.
+
+    Warns:
+        PixelRangeWarning: if pixels look scaled to [0, 1] or lie outside [0, 255].
     """
     spec = getattr(x, "element_spec", None)
     if isinstance(spec, tuple) and getattr(getattr(spec[0], "dtype", None), "is_floating", False):
@@ -155,11 +179,11 @@ def check_fit_data(x, y, num_classes: int) -> None:
 
 
 def warn_of_pixel_range(array: np.ndarray) -> None:
-    """Warn where float pixels do not look like values in [0, 255]."""
+    """Warn if float pixels do not look like values in [0, 255]."""
     low, high = float(array.min()), float(array.max())
     if low >= 0.0 and 0.0 < high <= 1.0:
         warnings.warn(
-            "Pixels are expected in [0, 255], and these float images never exceed 1.0: they will look black to the "
+            "Pixels are expected in [0, 255], and these float images never exceed 1.0: they look black to the "
             f"network. Received: pixels from {low:g} to {high:g}. Multiply them by 255 if they were scaled to [0, 1].",
             PixelRangeWarning,
             stacklevel=4,
@@ -167,14 +191,14 @@ def warn_of_pixel_range(array: np.ndarray) -> None:
     elif low < 0.0 or high > 255.0:
         warnings.warn(
             f"Pixels are expected in [0, 255]. Received: pixels from {low:g} to {high:g}. Undo the normalization that "
-            "was applied to them; the network does its own.",
+            "was applied to them: the network normalizes images itself.",
             PixelRangeWarning,
             stacklevel=4,
         )
 
 
 def is_float(dtype) -> bool:
-    """Tell whether a NumPy dtype is a real float, bfloat16 (which NumPy itself does not know) among them."""
+    """Return whether a NumPy dtype is a real float, including bfloat16, which NumPy itself does not know."""
     return np.issubdtype(dtype, np.floating) or dtype.name == "bfloat16"
 
 
@@ -190,7 +214,7 @@ def to_numpy(values) -> np.ndarray:
 
 
 def check_image_shape(input_shape) -> tuple[int | None, int | None, int]:
-    """Return ``(height, width, channels)``, or raise ``ValueError``."""
+    """Return ``(height, width, channels)``, or raise ``ValueError`` if that is not what ``input_shape`` is."""
     shape = tuple(input_shape) if isinstance(input_shape, (tuple, list)) else (input_shape,)
     if len(shape) != 3 or shape[-1] is None:
         raise ValueError(
@@ -201,7 +225,7 @@ def check_image_shape(input_shape) -> tuple[int | None, int | None, int]:
 
 
 def check_per_layer(name: str, value, length: int, check) -> tuple:
-    """Return one checked entry per layer from a single value or from one for each layer."""
+    """Return one checked entry per layer, given one value for all layers or one for each."""
     if not isinstance(value, (tuple, list)):
         value = (value,) * length
     if len(value) != length:
@@ -213,9 +237,17 @@ def check_per_layer(name: str, value, length: int, check) -> tuple:
 
 
 def check_layers(num_classes: int, filters, ranks, kernel_sizes, strides) -> tuple[tuple, tuple, tuple, tuple]:
-    """Return filters, ranks, kernel sizes and strides, one checked entry per layer each, or raise ``ValueError``.
+    """Return filters, ranks, kernel sizes and strides as tuples with one checked entry per layer.
 
-    ``filters`` has one entry per layer, the last of them ``num_classes``; each of the others may be a single value.
+    Args:
+        num_classes: int.
+        filters: list of ints, one per layer; the last one must be ``num_classes``.
+        ranks: int, or one per layer.
+        kernel_sizes: int or pair of ints, or one per layer.
+        strides: int or pair of ints, or one per layer.
+
+    Raises:
+        ValueError: if an argument is wrong; its name is in the message.
     """
     if not isinstance(filters, (tuple, list)) or not filters:
         raise ValueError(f"`filters` must be a list of integers, one per layer. Received: filters={filters!r}")
@@ -231,7 +263,7 @@ def check_layers(num_classes: int, filters, ranks, kernel_sizes, strides) -> tup
 
 
 def check_class_names(class_names, num_classes: int) -> tuple[str, ...] | None:
-    """Return one string for each class, or None for None; raise ``ValueError`` for another number of names."""
+    """Return the names as a tuple of strings, or None for None; raise ``ValueError`` unless there is one per class."""
     if class_names is None:
         return None
     class_names = tuple(str(name) for name in class_names)
@@ -243,9 +275,9 @@ def check_class_names(class_names, num_classes: int) -> tuple[str, ...] | None:
 
 
 def num_classes_of(model) -> int:
-    """Return the number of logits of a model; raise ``ValueError`` if its output is not ``(batch, classes)``."""
+    """Return the number of classes of a model; raise ``ValueError`` if its output is not ``(batch, classes)``."""
     shape = tuple(getattr(model, "output_shape", None) or ())
-    rule = "The model must be a built functional or sequential one that gives logits (batch, classes)"
+    rule = "The model must be a built functional or sequential model with logits (batch, classes) as its output"
     is_logits = len(shape) == 2 and isinstance(shape[1], int)
     require(is_logits, rule, model=getattr(model, "name", model), output_shape=shape)
     return shape[1]

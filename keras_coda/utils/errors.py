@@ -1,8 +1,8 @@
-"""Errors and warnings that other code recognizes by their type."""
+"""Errors and warnings with their own types, so that code can react to them."""
 
 
 class NotEnoughImagesError(ValueError):
-    """The network classifies too few images correctly and confidently for a single grid of the pointing game."""
+    """Too few images are classified correctly and confidently to make one grid of the pointing game."""
 
 
 class TrainingDivergedError(RuntimeError):
@@ -10,7 +10,7 @@ class TrainingDivergedError(RuntimeError):
 
 
 class FewerGridsWarning(UserWarning):
-    """The images suffice for fewer grids than were asked for; the result is that of the fewer grids."""
+    """There are enough images for some of the requested grids only; the result is that of fewer grids."""
 
 
 class PixelRangeWarning(UserWarning):

@@ -1,4 +1,4 @@
-"""Silence while libraries work that report every step, past Python's own means."""
+"""Hiding what libraries write to the terminal, including output that native code writes past Python."""
 
 import contextlib
 import logging
@@ -10,9 +10,9 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def hush() -> Iterator[None]:
-    """Keep warnings that are logged, and what C++ writes to file descriptor 2, off the screen; show it after an error.
+    """Hide logged warnings and everything written to file descriptor 2, also by native code; show it after an error.
 
-    It holds for the whole process, other threads included.
+    This applies to the whole process, including other threads.
     """
     threshold = logging.root.manager.disable
     logging.disable(max(threshold, logging.WARNING))
@@ -27,7 +27,7 @@ def hush() -> Iterator[None]:
 def _stderr_kept() -> Iterator[None]:
     try:
         screen = os.dup(2)
-    except OSError:  # closed, as for a program without a terminal: nobody sees it anyway
+    except OSError:  # closed, as in a program without a terminal: there is nothing to hide
         yield
         return
     with tempfile.TemporaryFile() as log:
@@ -46,5 +46,5 @@ def _stderr_kept() -> Iterator[None]:
 
 
 def _flush() -> None:
-    if sys.stderr is not None:  # it is for programs without a console
+    if sys.stderr is not None:  # it is None in programs without a console
         sys.stderr.flush()

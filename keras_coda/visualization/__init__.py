@@ -1,6 +1,6 @@
-"""Arrays to pictures; the only room that imports matplotlib.
+"""Pictures of arrays and results; the only room that imports matplotlib.
 
-Here belongs whatever draws. Nothing here knows a model: what is drawn are arrays and results.
+Here belongs everything that draws. Nothing here knows a model: functions take arrays, or the results of metrics.
 """
 
 from keras_coda.visualization.figure import save_picture as save_picture

@@ -1,7 +1,6 @@
-"""Arrays to pictures: contribution maps and linear maps as figures, and pictures to files.
+"""Contribution maps and linear maps as figures.
 
-Nothing here knows a model. The figures stand alone: never registered with `matplotlib.pyplot`, they need no closing,
-and they show themselves as the last expression of a notebook cell.
+All functions take arrays; none knows a model. For the figures see `keras_coda.visualization.figure.new_figure`.
 """
 
 import warnings
@@ -11,17 +10,17 @@ import numpy as np
 from keras_coda.visualization.figure import new_figure
 
 COLORS = "RdBu_r"  # blue: against the class; near white: nothing; red: for the class
-TINT = "#c9dcef"  # behind gray renderings, whose white would not be seen on white
-PANEL_SIDES = (1.25, 1.9)  # longer side of a panel: the least, the most
-ROW_WIDTH = 11.0  # the width that the panels of a row fill before they shrink
+TINT = "#c9dcef"  # background of gray renderings, in which white means something
+PANEL_SIDES = (1.25, 1.9)  # minimum and maximum of a panel's longer side, in inches like the lengths below
+ROW_WIDTH = 11.0  # panels become smaller if a row would be wider
 MARGIN, COLUMN_GAP, ROW_GAP = 0.14, 0.17, 0.22
 BAR_WIDTH, BAR_LABELS = 0.09, 0.72
-# Of the lines of a caption: depth of the baseline below the row's upper edge, type size and style.
+# For each line of a caption: baseline below the row's upper edge, type size (both in points), weight and gray.
 CAPTION = ((9, 9, "bold", "0.1"), (19, 7, "normal", "0.2"), (28, 6, "normal", "0.5"))
 
 
 def to_rgba(linear_map, *, percentile=99.5, smooth=0):
-    """Renders linear maps in color: opacity is strength, color is what the weights ask for.
+    """Renders linear maps in color: opacity shows the strength of the weights, color the input they respond to.
 
     The map holds, for every pixel, the weights `w` of the model on the encoded pixel `[x, 1-x]`,
     of `c` channels each. With `w⁺ = max(w, 0)` and `q` the percentile of `‖w‖` within the map,
@@ -29,15 +28,15 @@ def to_rgba(linear_map, *, percentile=99.5, smooth=0):
         color_i = w⁺_i / (w⁺_i + w⁺_{i+c})        0.5, neutral, where both are zero
         alpha   = min(1, ‖w‖ / q)
 
-    This color inverts the encoding: weights aligned with the image, `w ∝ [x, 1-x]`, render as the
-    very colors `x` of the image. For that reason colors are not stretched any further.
+    This color inverts the encoding: weights that are aligned with the image, `w ∝ [x, 1-x]`, get exactly the colors
+    `x` of the image. For that reason the contrast of the colors is not increased.
 
     Args:
         linear_map: Array of shape `(..., H, W, 2c)`, `c` being 1 or 3, of real dtype.
-        percentile: Float in [0, 100]. The strength at this percentile, and any above it, is
-            opaque. Where it is zero (a sparse map) the greatest strength takes its place.
-        smooth: Int, 0 or odd. Side, in pixels, of the square window over which the strengths are
-            averaged before they are compared; 0 leaves them as they are.
+        percentile: Float in [0, 100]. Strengths from this percentile on are opaque. If it is zero, as in a sparse map,
+            the maximum is used instead.
+        smooth: Int, 0 or odd. Side, in pixels, of the square window over which the strengths are averaged; 0 for no
+            averaging.
 
     Returns:
         Array of shape `(..., H, W, 4)`, float32 in [0, 1]: red, green, blue and alpha (not
@@ -60,7 +59,7 @@ def to_rgba(linear_map, *, percentile=99.5, smooth=0):
         )
     if smooth < 0 or (smooth and smooth % 2 != 1):
         raise ValueError(f"`smooth` must be 0 or a positive odd integer. Received: {smooth=}")
-    # At scale 1 no square below can overflow or underflow.
+    # With a maximum of 1 the squares below cannot overflow or underflow.
     scale = np.abs(linear_map).max(axis=(-3, -2, -1), keepdims=True)
     weights = (linear_map / np.where(scale > 0, scale, 1)).astype(np.float32)
 
@@ -92,29 +91,28 @@ def plot_contributions(
     colorbar=True,
     max_images=16,
 ):
-    """Draws images beside what their pixels contributed to the logits of classes.
+    """Draws images beside the contributions of their pixels to the logits of classes.
 
-    A row is an image, followed by one map per explained class. Red pixels speak for the class, blue
-    ones against it; colors are symmetric about zero, and the maps of one row share one scale. Above
-    each map stand the class, its logit and probability, and the residual of completeness,
-    `|sum of the map + bias - logit|`: how far the map is from being the whole truth.
+    A row is an image, followed by one map per explained class. Red pixels are evidence for the class, blue ones
+    against it. Colors are symmetric about zero, and the maps of one row share one scale. Above each map are the class,
+    its logit and probability, and the residual `|sum of the map + bias - logit|`, which is 0 if the map is complete.
 
     Args:
         images: Array of shape `(B, H, W, C)`, of real dtype, pixel values in [0, 255] (clipped).
             One channel is drawn in gray, three as RGB, any other number as their mean.
-        contributions: Array of shape `(B, K, h, w)`, in units of the logit. A map smaller than
-            the image (of an inner layer) is drawn over the same extent.
+        contributions: Array of shape `(B, K, h, w)`, in units of the logit. A map that is smaller
+            than the image (of an inner layer) is enlarged to its size.
         classes: Int array of shape `(B, K)`: the explained classes.
         logits: Array of shape `(B, K)`: the logits of these classes.
         residuals: Array of shape `(B, K)`, in units of the logit.
         probabilities: Array of shape `(B, K)` in [0, 1], or `None` to leave them out.
-        class_names: Sequence of str, indexed by class, or `None` to show the index. A name too
-            long for its panel is cut short.
+        class_names: Sequence of str, indexed by class, or `None` to show the index. A name that
+            is too long for its panel is shortened.
         labels: Int array of shape `(B,)`, the true classes, or `None`.
-        percentile: Float in [0, 100]. The colors of a row end at this percentile of
-            `|contribution|` over its maps; larger contributions take the last color.
-        colorbar: Bool. Whether a scale closes every row.
-        max_images: Int. Of a larger batch the first ones are drawn, with a warning.
+        percentile: Float in [0, 100]. The color scale of a row ends at this percentile of `|contribution|` over its
+            maps; larger contributions get the last color.
+        colorbar: Bool. Whether to draw the color scale at the end of every row.
+        max_images: Int. Only the first `max_images` images are drawn, with a warning if there are more.
 
     Returns:
         A `matplotlib.figure.Figure`. Save it with `save_picture`.
@@ -141,12 +139,12 @@ def plot_contributions(
 def plot_linear_map(
     images, linear_map, classes, *, class_names=None, labels=None, percentile=99.5, smooth=0, max_images=16
 ):
-    """Draws images beside the colored rendering of the linear maps of classes, on white; gray ones on blue.
+    """Draws images beside the linear maps of classes, rendered in color (on white) or gray (on light blue).
 
     Args:
         images: As for `plot_contributions`.
         linear_map: Array of shape `(B, K, H, W, 2c)`, rendered by `to_rgba`.
-        classes: Int array of shape `(B, K)`: the classes whose maps these are.
+        classes: Int array of shape `(B, K)`: the classes of the maps.
         class_names: As for `plot_contributions`.
         labels: As for `plot_contributions`.
         percentile: As for `to_rgba`.
@@ -154,7 +152,10 @@ def plot_linear_map(
         max_images: As for `plot_contributions`.
 
     Returns:
-        A `matplotlib.figure.Figure`, as `plot_contributions` does, with the same errors.
+        A `matplotlib.figure.Figure`. Save it with `save_picture`.
+
+    Raises:
+        ValueError: If a shape or a value is not as described.
     """
     linear_map = _real("linear_map", linear_map, (None,) * 5, "(B, K, H, W, 2c)")
     maps = to_rgba(linear_map, percentile=percentile, smooth=smooth)  # (B, K, H, W, 4)
@@ -164,7 +165,7 @@ def plot_linear_map(
 
 
 def color_limit(values, percentile):
-    """Returns where a scale over `values (..., H, W)`, none negative, ends: `(...)`, never 0."""
+    """Returns the upper limit of a color scale for non-negative `values (..., H, W)`: `(...)`, never 0."""
     if not 0 <= percentile <= 100:
         raise ValueError(f"`percentile` must lie in [0, 100]. Received: {percentile=}")
     limit, greatest = np.percentile(values, [percentile, 100], axis=(-2, -1))
@@ -172,14 +173,14 @@ def color_limit(values, percentile):
 
 
 def _averaging(size, side):
-    """Returns the `(size, size)` matrix of means over the part of a window that is in the map."""
+    """Returns the `(size, size)` matrix that averages over a window; at the border, over the part inside the map."""
     position = np.arange(size)
     near = np.abs(position[:, None] - position) <= side // 2
     return near / near.sum(axis=1, keepdims=True)
 
 
 def _real(name, value, shape=None, meaning=None, kinds="biuf"):
-    """Returns a finite array of `shape`, whose `None` stand for any size but 0."""
+    """Returns the value as a finite array of `shape`, in which `None` means any size except 0."""
     array = np.asarray(value)
     array = array.astype(np.float32) if array.dtype.name == "bfloat16" else array
     if array.dtype.kind not in kinds:
@@ -195,7 +196,7 @@ def _real(name, value, shape=None, meaning=None, kinds="biuf"):
     if not np.isfinite(array).all():
         raise ValueError(
             f"`{name}` must be finite. Received: {name} with {np.sum(~np.isfinite(array))} NaN or "
-            f"infinite values of {array.size}. Look for them in the input and in the weights."
+            f"infinite values of {array.size}. Look for such values in the input and in the weights."
         )
     return array
 
@@ -210,9 +211,10 @@ def _name(index, class_names):
 
 
 def _draw(images, maps, classes, notes, styles, class_names, labels, max_images, colorbar=False, background="white"):
-    """Draws, in a row per image, the image and its maps `(B, K, h, w, ...)`.
+    """Draws one row per image: the image and its maps `(B, K, h, w, ...)`.
 
-    `notes (B, K, lines)` are the captions below the class; `styles`, one per image, go to `imshow`.
+    `notes (B, K, lines)` are the lines below the class in the captions; `styles`, one dict per image, are arguments of
+    `imshow`.
     """
     batch, targets = maps.shape[:2]
     images = _real("images", images, (batch, None, None, None), "(B, H, W, C)")
@@ -224,13 +226,16 @@ def _draw(images, maps, classes, notes, styles, class_names, labels, max_images,
     if max_images < 1:
         raise ValueError(f"`max_images` must be positive. Received: {max_images=}")
     if batch > max_images:
-        warnings.warn(f"Only the first {max_images} of {batch} are drawn. Raise `max_images`.", stacklevel=3)
+        warnings.warn(
+            f"Only the first {max_images} of {batch} images are drawn. Increase `max_images` to draw more.",
+            stacklevel=3,
+        )
 
     rows, columns, (height, width) = min(batch, max_images), 1 + targets, images.shape[1:3]
     side = np.clip(ROW_WIDTH / columns - COLUMN_GAP, *PANEL_SIDES)
     panel = side * np.array([width, height]) / max(width, height)
     header = CAPTION[max(len(titles[0]), 1 + notes.shape[-1]) - 1][0] / 72 + 0.06
-    # Captions need room above the panels of tall, narrow images, too.
+    # At least as wide as the captions need, also if the images are tall and narrow.
     pitch = np.array([max(panel[0], PANEL_SIDES[0]) + COLUMN_GAP, header + panel[1] + ROW_GAP])
     size = 2 * MARGIN + pitch * (columns, rows) - (COLUMN_GAP, ROW_GAP)
     if colorbar:
@@ -263,9 +268,9 @@ def _draw(images, maps, classes, notes, styles, class_names, labels, max_images,
 
 
 def _write(axes, caption, height, width):
-    """Writes the lines of a caption above a panel; lengths in points."""
+    """Writes the lines of a caption above a panel. `height` and `width` are those of the caption, in points."""
     for text, (depth, size, weight, gray) in zip(caption, CAPTION, strict=False):
-        room = int(width / (0.7 * size))  # letters
+        room = int(width / (0.7 * size))  # in letters
         text = text if len(text) <= room else text[: room - 1].rstrip(" ,") + "…"
         font = {"size": size, "weight": weight, "color": gray, "parse_math": False}
         at = {"xy": (0, 1), "xytext": (0, height - depth), "textcoords": "offset points"}

@@ -1,4 +1,4 @@
-"""Pictures of a video: a frame beside the contribution map of what the network saw of it."""
+"""Pictures of a video: every frame beside its contribution map."""
 
 import functools
 import math
@@ -9,27 +9,27 @@ import numpy as np
 from keras_coda.visualization.maps import COLORS
 
 GAP = 8  # pixels between frame and map
-NARROWEST = 160  # panels narrower than this have no room for captions
-_FADED = 0.25  # what the network does not see keeps a quarter of its contrast, in gray
-_FRAME = 90  # gray of the line around what it sees
+NARROWEST = 160  # pixels; captions do not fit above narrower panels
+_FADED = 0.25  # contrast of the gray frame outside the region that the network sees
+_FRAME = 90  # gray value of the line around that region
 
 
 class Panels:
-    """Draws frames and maps of one layout, in one color scale.
+    """Draws pictures with a fixed layout and color scale: the frame on the left, its map on the right.
 
-    Left is the frame; right, where the network looked, its map in the video's resolution (squares, not smoothed: the
-    map has no more pixels than the network saw), and around it the frame, gray and faded. Red speaks for the class,
-    blue against it. Above both stands a line of text, if they are wide enough for that.
+    The map is enlarged to the resolution of the video without smoothing, at the place of the region that the network
+    sees. Around it is the rest of the frame, gray and with low contrast. Red is evidence for the class, blue against
+    it. Each half has a line of text above it if it is wide enough.
 
     Args:
-        size: height and width of frames.
-        seen: x, y, width and height of the rectangle that the map covers.
-        limit: where the colors end, in units of the logit.
+        size: height and width of the frames, in pixels.
+        seen: x, y, width and height of the region that the network sees, in pixels.
+        limit: float, the contribution at which the color scale ends, in units of the logit.
 
     Attributes:
         shape: height and width of the pictures, even numbers.
-        frame: rows and columns of a picture that are the frame, a pair of slices.
-        map: rows and columns that are the map.
+        frame: where the frame is in a picture: a slice of rows and one of columns.
+        map: where the map is, a pair of slices too.
     """
 
     def __init__(self, size: tuple[int, int], seen: tuple[int, int, int, int], limit: float):
@@ -51,7 +51,7 @@ class Panels:
         Args:
             frame: ``(H, W, 3)`` uint8.
             contributions: ``(h, w)``, in units of the logit.
-            captions: for the frame and for the map; cut short where they are too long.
+            captions: for the frame and for the map; shortened if they are too long.
 
         Returns:
             ``(*shape, 3)`` uint8.
@@ -71,7 +71,7 @@ class Panels:
         return picture
 
     def _render(self, contributions, height, width):
-        """Color a map and enlarge it: every pixel takes the color of the map's pixel that it lies in."""
+        """Color a map and enlarge it by nearest-neighbor interpolation."""
         place = (np.clip(contributions / self._limit, -1, 1) + 1) / 2  # 0: against, 1: for
         colors = self._colors[np.minimum((256 * place).astype(int), 255)]  # (h, w, 3)
         rows = (np.arange(height) * contributions.shape[0]) // height
@@ -91,7 +91,7 @@ class Panels:
 
 @functools.cache
 def _font(height):
-    """The font for videos of a height, and how much room a line of it takes."""
+    """Return the font for videos of a height, and the height of a line, in pixels."""
     import matplotlib
     from PIL import ImageFont
 

@@ -173,7 +173,7 @@ def test_layer_contract(layer, shape):
         (lambda: DAUConv2D(4, 3, rank=0), "`rank` must be a positive integer. Received: rank=0"),
         (lambda: DAUConv2D(4, 3, rank=2.5), "`rank` must be a positive integer. Received: rank=2.5"),
         (lambda: DAUConv2D(-1, 3, 2), "`filters` must be a positive integer. Received: filters=-1"),
-        (lambda: DAUConv2D(4, (3, 3, 3), 2), "`kernel_size` must be an integer or two."),
+        (lambda: DAUConv2D(4, (3, 3, 3), 2), "`kernel_size` must be one integer or a pair of integers."),
         (lambda: DAUConv2D(4, 3, 2, strides=0), "`strides` must be a positive integer. Received: strides=0"),
         (lambda: DAUConv2D(4, 3, 2, rescaling="l1"), "`rescaling` must be one of ['l2', 'squash']."),
         (lambda: DAUDense(True, 2), "`units` must be a positive integer. Received: units=True"),
