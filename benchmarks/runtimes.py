@@ -1,7 +1,7 @@
-"""Other runtimes beside Keras, as a Markdown table: ``python -m benchmarks.runtimes [--quick] [preset ...]``.
+"""Other runtimes compared with Keras, as a Markdown table: ``python -m benchmarks.runtimes [--quick] [preset ...]``.
 
-Every runtime predicts and explains the three most probable classes of the same images, in one process, in turn. Before
-they are timed, their logits and maps are compared with Keras'.
+Every runtime predicts and explains the three most probable classes of the same images, in turn, in one process. Before
+the timing, its logits and maps are compared with those of Keras.
 """
 
 import os

@@ -1,10 +1,9 @@
 """Latency and throughput of the clients of a model server, on loopback: ``python -m benchmarks.serving [--quick]``.
 
-A minute or two; prints a Markdown table. The servers are the stand-ins of the tests
-(``tests/helpers/serving_doubles.py``) in a process of their own, with the SavedModel behind them; TF Serving itself
-reads and
-writes JSON faster. What is measured are the clients, with all their checks, and how protocols compare. In the rows
-without a server the same SavedModel is called in this process.
+Takes a minute or two and prints a Markdown table. The servers are the test doubles
+(``tests/helpers/serving_doubles.py``), which run the SavedModel in a process of their own; TF Serving itself reads and
+writes JSON faster. The benchmark measures the clients with all their checks, and compares the protocols. The rows
+without a server call the same SavedModel in this process.
 """
 
 import argparse

@@ -1,7 +1,7 @@
-"""How many floating-point operations training, prediction and explanation need: an analytic count.
+"""The number of floating-point operations that training, prediction and explanation need: an analytic count.
 
-Only matrix products are counted, two operations for each multiply-add; elementwise operations and the f·R per location
-of the last contraction come on top in truth, so that percentages of the peak err on the low side. For a layer with N
+Only matrix products are counted, two operations for each multiply-add. Elementwise operations and the f·R per location
+of the last contraction are left out, so shares of the peak are a little too low. For a layer with N
 locations in the batch, patches of d entries, f units and R = rank + 1:
 
     projection   N d r            z = [B x; 1]
@@ -10,7 +10,7 @@ locations in the batch, patches of d entries, f units and R = rank + 1:
     Gram         f d R R          G = Ãᵀ Ã, once for a batch (where d > R)
 
     prediction   projection + main + norms + Gram
-    training     3 projection + 3 main (the first layer 2: nobody asks for the gradient of the images)
+    training     3 projection + 3 main (the first layer 2: the gradient of the images is not needed)
                  + 2 norms (a product with G and one for the gradient of G, if G z is kept; 3 without G) + 2 Gram
     map          of one class: N d f R;  of K classes: min(K N d f R, N d f R + K N f d)
 """

@@ -1,4 +1,4 @@
-"""Work done in a process of its own, for peaks of memory that nothing else has raised: ``measure.fresh_process``."""
+"""Tasks for a fresh process, in which no earlier work has raised the peak of memory; see ``measure.fresh_process``."""
 
 import json
 import sys
@@ -21,8 +21,8 @@ def memory(preset, kind, *, size=32, side=32, top_k=None, textbook=False, accumu
         kind: one of ``tasks.TASKS``.
         size: images in a batch.
         side: of the images.
-        top_k: classes explained, if ``kind`` shall not say so.
-        textbook: whether by the textbook.
+        top_k: number of classes to explain; None: as ``kind`` says.
+        textbook: whether to use the textbook evaluation.
         accumulate: training steps of ``size / accumulate`` images each between two updates.
         **overrides: of the network: ``dtype``, ``jit_compile``, ``input_shape``.
 

@@ -1,4 +1,4 @@
-"""How cost grows: with the batch, the rank, the filters, the image's side and the number of classes explained."""
+"""Time and memory against the batch size, rank, filters, image side and number of explained classes."""
 
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator

@@ -1,4 +1,4 @@
-"""Evidence from XLA's optimized HLO: no unscaled weights among the buffers, elementwise chains fused."""
+"""A check of XLA's optimized HLO: no buffer holds unscaled weights, and chains of elementwise operations are fused."""
 
 import math
 import re
@@ -23,7 +23,7 @@ _ELEMENTWISE = {
 
 
 def run(quick: bool) -> dict:
-    """Compile prediction, training step and explanations; look at what the compiler made of them."""
+    """Compile prediction, training step and explanations, and inspect the compiled programs."""
     model = tasks.network(_PRESET, jit_compile=True)
     images, labels = (tf.constant(array) for array in tasks.batch(BATCH))
     model.train_on_batch(images, labels)  # builds optimizer and metrics, whose variables the step takes

@@ -1,4 +1,4 @@
-"""Time, interleaved; memory, in a fresh process each; the machine's matmul peak."""
+"""Time of functions in turn, memory in a fresh process each, and the machine's matmul peak."""
 
 import gc
 import json
@@ -13,7 +13,7 @@ MATMULS = ((2048, 2048, 2048), (8192, 2048, 2048), (4096, 4096, 4096))
 
 
 def interleave(functions: dict[str, Callable], rounds: int, *, warmups: int = 1) -> dict[str, list[float]]:
-    """Time functions in turn, A, B, C, A, B, C, ..., so that what disturbs the machine disturbs all of them.
+    """Time functions in turn, A, B, C, A, B, C, ..., so that a disturbance of the machine affects all of them.
 
     Args:
         functions: by name; each returns when its work is done.

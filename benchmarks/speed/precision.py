@@ -1,4 +1,4 @@
-"""What mixed precision costs in accuracy: the same short training on the digits under three policies."""
+"""Accuracy with mixed precision: the same short training on the digits under three dtype policies."""
 
 import keras
 import numpy as np

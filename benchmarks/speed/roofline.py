@@ -1,7 +1,7 @@
-"""What a training step of S-CoDA would take on an H100, on paper: operations and bytes against the published peaks.
+"""An estimate of a training step of S-CoDA on an H100, from operations, bytes and the published peaks.
 
-Every product of the step is charged the longer of its operations at the chip's peak and its bytes at the chip's
-bandwidth, and every elementwise pass its bytes. Each operand is read once and each result written once, patches
+Every product takes the longer of two times: its operations at the chip's peak, and its bytes at the chip's bandwidth.
+Every elementwise pass takes the time of its bytes. Each operand is read once and each result written once, patches
 included; nothing stays in a cache between two operations, and launching a kernel costs nothing. Real kernels of these
 shapes (d of 54 to 576, R of 33 and 65) reach half of such an estimate at best.
 """

@@ -1,4 +1,4 @@
-"""What it costs to begin: importing the package; tracing and compiling each kind of work."""
+"""The time to start: importing the package, and tracing and compiling each task."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""Explanations in bounded memory: ten thousand images out of a pipeline, and images of 512 x 512 pixels."""
+"""Explanations in bounded memory: ten thousand images from a pipeline, and images of 512 x 512 pixels."""
 
 from benchmarks.speed import measure
 

@@ -1,4 +1,4 @@
-"""The main table: each kind of work by the package and by the textbook, against the machine's matmul peak."""
+"""The main table: each task by the package and by the textbook, compared with the machine's matmul peak."""
 
 import keras
 import numpy as np

@@ -1,4 +1,4 @@
-"""What is measured, as functions without arguments: training steps, predictions, explanations."""
+"""The measured tasks, as functions without arguments: training steps, predictions, explanations."""
 
 from collections.abc import Callable
 

@@ -1,6 +1,6 @@
-"""The textbook evaluation of Dynamic Alignment Units: the weights of every unit at every location, as the paper has it.
+"""The textbook evaluation of Dynamic Alignment Units: it builds the weights of every unit at every location.
 
-For comparison only, over the very variables of a :class:`keras_coda.CoDANet`. Exactly how it is written:
+It is for comparison only, and uses the variables of a :class:`keras_coda.CoDANet`. Its steps are:
 
 * patches: the padded image cut into patches ``x`` (batch, h, w, d), as the package itself does;
 * ``B x``: a convolution of the padded image;
@@ -10,8 +10,8 @@ For comparison only, over the very variables of a :class:`keras_coda.CoDANet`. E
 
 Training is Keras' own, through automatic differentiation. A contribution map is the gradient of a logit with the
 weights ``w`` frozen by ``stop_gradient`` (one forward pass, one gradient for every class), times the encoded image.
-Everything runs in graph mode, as the package does. Nothing is tuned and nothing is made slow: of two equally plain ways
-to write the last line the faster was taken (multiplying and summing costs some 5 to 10 % more).
+Everything runs in graph mode, as in the package. It is plain code, neither tuned nor slowed down: of two plain ways to
+write the last line, it uses the faster one (multiplying and summing takes 5 to 10 % longer).
 """
 
 import keras
@@ -24,7 +24,7 @@ from keras_coda.layers.dau import DAUConv2D
 
 
 class TextbookDAUConv2D(keras.layers.Layer):
-    """A DAU convolution by its textbook, over the variables of another.
+    """A DAU convolution in its textbook form, with the variables of another layer.
 
     Args:
         units: the built :class:`keras_coda.DAUConv2D`.
