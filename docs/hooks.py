@@ -81,7 +81,7 @@ def command_help(command: str | None) -> str:
     Raises:
         subprocess.CalledProcessError: if there is no such command.
     """
-    arguments = [sys.executable, "-m", "keras_coda", *([command] if command else []), "--help"]
+    arguments = [sys.executable, "-m", "keras_coda_cli.main", *([command] if command else []), "--help"]
     environment = {**os.environ, "COLUMNS": "100", "NO_COLOR": "1"}
     found = subprocess.run(arguments, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
     return found.stdout.strip()

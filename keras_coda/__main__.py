@@ -1,4 +1,7 @@
-"""`python -m keras_coda`: the command line."""
+"""`python -m keras_coda`: the command line.
+
+It imports the package first, so even `--help` takes seconds; `keras-coda --help` does not.
+"""
 
 import sys
 

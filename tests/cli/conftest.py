@@ -30,7 +30,7 @@ def model_folder(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def tiny_digits(tmp_path_factory):
-    """A network for digits with few parameters, which compiles and trains quickly; not trained."""
+    """A network of one layer for digits, which compiles and trains quickly; not trained."""
     folder = tmp_path_factory.mktemp("tiny") / "tiny_digits"
-    CoDANet(10, input_shape=(8, 8, 1), filters=(4, 10), ranks=2).save_to_preset(folder)
+    CoDANet(10, input_shape=(8, 8, 1), filters=(10,), ranks=2).save_to_preset(folder)
     return folder

@@ -3,8 +3,8 @@ import pytest
 from tests.helpers.commands import run
 
 
-def test_export_agrees_in_bare_tensorflow_and_refuses_a_folder_that_exists(model_folder, tmp_path, capsys):
-    arguments = ["export", "--model", model_folder, "--out", tmp_path / "served" / "1", "--top-k", "2", "--no-warmup"]
+def test_export_agrees_in_bare_tensorflow_and_refuses_a_folder_that_exists(tiny_digits, tmp_path, capsys):
+    arguments = ["export", "--model", tiny_digits, "--out", tmp_path / "served" / "1", "--top-k", "2", "--no-warmup"]
     assert run(*arguments) == 0
     difference = capsys.readouterr().out.split("SavedModel against Keras")[1].split()[0]
     assert float(difference) < 1e-5
@@ -12,8 +12,8 @@ def test_export_agrees_in_bare_tensorflow_and_refuses_a_folder_that_exists(model
     assert "must not exist yet" in capsys.readouterr().err
 
 
-def test_verify_prints_what_was_checked(model_folder, tmp_path, capsys):
-    arguments = ["export", "--model", model_folder, "--out", tmp_path / "m" / "1", "--top-k", "2", "--verify"]
+def test_verify_prints_what_was_checked(tiny_digits, tmp_path, capsys):
+    arguments = ["export", "--model", tiny_digits, "--out", tmp_path / "m" / "1", "--top-k", "2", "--verify"]
     assert run(*arguments) == 0
     shown = capsys.readouterr().out
     for step in ("agrees with Keras", "residual", "contributions_for_classes_bytes"):
@@ -21,10 +21,10 @@ def test_verify_prints_what_was_checked(model_folder, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("format", ["onnx", "litert"])
-def test_other_formats_are_a_file(format, model_folder, tmp_path, capsys):
+def test_other_formats_are_a_file(format, tiny_digits, tmp_path, capsys):
     pytest.importorskip("tf2onnx" if format == "onnx" else "ai_edge_litert")
     file = tmp_path / "deep" / "coda.bin"
-    arguments = ["export", "--model", model_folder, "--out", file, "--format", format]
+    arguments = ["export", "--model", tiny_digits, "--out", file, "--format", format]
     assert run(*arguments, "--verify") == 1
     assert "Only a SavedModel has warm-up requests" in capsys.readouterr().err
     assert not file.parent.exists()

@@ -5,8 +5,15 @@ import json
 import pytest
 
 from keras_coda.training import checkpointing
-from keras_coda_cli import train
+from keras_coda_cli import common, train
 from tests.helpers.commands import run
+
+
+def test_the_hint_names_the_command_to_repeat():
+    for restart, same in ((False, "the same command"), (True, "the same command without --restart")):
+        raised = pytest.raises(KeyboardInterrupt, match=rf"^Finished: 3\. Run {same} to go on\.$")
+        with raised, common.resumable(lambda: "Finished: 3.", restart):
+            raise KeyboardInterrupt
 
 
 @pytest.fixture
@@ -24,13 +31,12 @@ def interrupt(monkeypatch):
 
 def test_train_says_how_far_it_came_and_goes_on(interrupt, tiny_digits, tmp_path, monkeypatch, capsys):
     arguments = ["train", "--preset", tiny_digits, "--batch-size", "480", "--epochs", "2", "--out", tmp_path / "run"]
-    assert run(*arguments) == 130
+    assert run(*arguments, "--restart") == 130
     shown = capsys.readouterr()
-    assert "keras-coda: interrupted. Finished epochs: 1 of 2. Run the same command to go on." in shown.err
+    same = "Run the same command without --restart to go on."
+    assert f"keras-coda: interrupted. Finished epochs: 1 of 2. {same}" in shown.err
     assert "Traceback" not in shown.err
     assert "Estimate: " not in shown.out
-    assert run(*arguments, "--restart") == 130
-    assert "Run the same command without --restart to go on." in capsys.readouterr().err
     interrupt()
     monkeypatch.setattr(train, "LONG", 0)
     assert run(*arguments) == 0

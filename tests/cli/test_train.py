@@ -83,9 +83,9 @@ def test_options_out_of_range_leave_nothing_behind(option, value, train, tmp_pat
     assert not list(tmp_path.iterdir())
 
 
-def test_training_that_is_killed_goes_on(photos, tmp_path, capsys):
+def test_training_that_is_killed_goes_on(tiny_digits, photos, tmp_path, capsys):
     out = tmp_path / "run"
-    arguments = ["train", "--preset", "coda_digits", "--data", photos, "--epochs", "40", "--batch-size", "8"]
+    arguments = ["train", "--preset", tiny_digits, "--data", photos, "--epochs", "40", "--batch-size", "8"]
     arguments = [str(argument) for argument in (*arguments, "--out", out)]
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "-1"}
     process = subprocess.Popen(
