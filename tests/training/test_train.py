@@ -32,7 +32,7 @@ def make_data(num_train=16, num_validation=8, channels=1, num_classes=2, batch_s
 
 def make_model(**options):
     keras.utils.set_random_seed(0)
-    return CoDANet(2, input_shape=(6, 6, 1), filters=(3, 2), ranks=2, **options)
+    return CoDANet(2, **{"input_shape": (6, 6, 1), "filters": (2,), "ranks": 2, **options})
 
 
 def read_log(out):
@@ -80,7 +80,7 @@ def averaged(tmp_path_factory):
 @pytest.mark.parametrize("changes", [{}, {"ema": 0.7, "linear_map_regularization": 0.5}], ids=["plain", "all"])
 def test_resumed_training_has_the_epochs_and_rates_of_an_uninterrupted_one(changes, tmp_path, interrupt):
     data = make_data()
-    whole, parts = make_model(), make_model()
+    whole, parts, resumed = (make_model(filters=(3, 2)) for _ in range(3))
     options = {"epochs": 5, "verbose": 0, **changes}
     training.train(whole, data, tmp_path / "whole", **options)
     disarm = interrupt(after=2)
@@ -89,7 +89,6 @@ def test_resumed_training_has_the_epochs_and_rates_of_an_uninterrupted_one(chang
     assert training.epochs_done(tmp_path / "parts") == 2
     assert not (tmp_path / "parts" / training.MODEL).exists()
     disarm()
-    resumed = make_model()
     training.train(resumed, data, tmp_path / "parts", **options)
 
     logs = read_log(tmp_path / "whole"), read_log(tmp_path / "parts")
@@ -157,7 +156,7 @@ def test_diverging_training_is_an_error_and_keeps_the_last_good_backup(tmp_path,
     assert not (tmp_path / "run" / training.MODEL).exists()
 
 
-# A training that version 0.1.0 began: `make_model` with `make_data`, interrupted after the second epoch.
+# A training that version 0.1.0 began: `make_model(filters=(3, 2))` and `make_data`, interrupted after epoch 2.
 EARLIER = Path(__file__).parents[1] / "golden" / "written_by_0_1_0" / "training"
 EARLIER_OPTIONS = {"epochs": 3, "ema": 0.7, "linear_map_regularization": 0.5, "verbose": 0}
 
@@ -166,8 +165,8 @@ def test_a_training_that_an_earlier_version_began_is_resumed(tmp_path):
     shutil.copytree(EARLIER, tmp_path / "run")
     before = read_log(EARLIER)
     with pytest.raises(ValueError, match=r"epochs=4 \(it was 3\)\. "):  # the only difference
-        training.train(make_model(), make_data(), tmp_path / "run", **{**EARLIER_OPTIONS, "epochs": 4})
-    figures = training.train(make_model(), make_data(), tmp_path / "run", **EARLIER_OPTIONS)
+        training.train(make_model(filters=(3, 2)), make_data(), tmp_path / "run", **{**EARLIER_OPTIONS, "epochs": 4})
+    figures = training.train(make_model(filters=(3, 2)), make_data(), tmp_path / "run", **EARLIER_OPTIONS)
     after = read_log(tmp_path / "run")
     assert after[:2] == before
     assert [row["epoch"] for row in after] == ["1", "2", "3"]
@@ -184,7 +183,7 @@ def test_a_damaged_backup_is_named(tmp_path):
     (backup,) = (tmp_path / "run" / training.BACKUPS / "epoch-000002").iterdir()
     backup.write_bytes(backup.read_bytes()[:500])
     with pytest.raises(ValueError, match=r"backup must fit.*epoch-000002"):
-        training.train(make_model(), make_data(), tmp_path / "run", **EARLIER_OPTIONS)
+        training.train(make_model(filters=(3, 2)), make_data(), tmp_path / "run", **EARLIER_OPTIONS)
 
 
 def test_network_takes_classes_channels_and_size_from_the_data(tmp_path):
