@@ -4,6 +4,7 @@ Here belongs what reads and writes images. What networks make of them belongs to
 """
 
 from keras_coda.data.digits import all_digits as all_digits
+from keras_coda.data.images import read_image as read_image
 from keras_coda.data.load import AUGMENTATIONS as AUGMENTATIONS
 from keras_coda.data.load import CHARACTERS as CHARACTERS
 from keras_coda.data.load import Data as Data

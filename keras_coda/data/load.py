@@ -3,16 +3,14 @@
 Pixels are in [0, 255] everywhere, as `CoDANet` takes them: uint8 as they are stored, float32 once resized or augmented.
 """
 
-import contextlib
 import dataclasses
 import math
 import os
-import sys
 
 import keras
 
-from keras_coda.data.digits import all_digits
-from keras_coda.data.folders import find_parts, verify_images
+from keras_coda.data.digits import load_digits
+from keras_coda.data.folders import load_folder
 from keras_coda.data.tfds import load_tfds
 from keras_coda.utils.checks import check_finite, check_int, require
 
@@ -70,8 +68,10 @@ def load(
     `source` is one of:
 
     - `"digits"`: scikit-learn's 1,797 scanned digits, `(8, 8, 1)`, 10 classes. No network; the split is stratified.
-    - The path of a folder with one subfolder of images (.bmp, .gif, .jpeg, .jpg, .png; read in color) per class. If its
-      only subfolders are `train` and `validation` (or `val`, `test`), each with class folders, these are the parts.
+    - The path of a folder with one subfolder of images (.bmp, .gif, .jpeg, .jpg, .png, .webp; read in color, see
+      `keras_coda.data.read_image`) per class. If its only subfolders are `train` and `validation` (or `val`, `test`),
+      each with class folders, these are the parts. A warning counts image files of other formats, which are left out.
+      WebP files are for training and explanations; exported networks refuse them in requests.
     - A TFDS name, such as `"cifar10"` or `"imagenette/160px-v2"`, unless there is a folder of that name. Validation is
       its split "validation", else "test", else the end of "train".
 
@@ -127,14 +127,17 @@ def load(
     is_digits = source == "digits"  # and not a path of that name
     source = os.path.expanduser(os.fspath(source))
 
+    name = source
     if is_digits:
-        data = _load_digits(validation_split, seed)
+        loaded = load_digits(validation_split, seed)
     elif os.path.isdir(source):
+        name = os.path.basename(os.path.abspath(source))
         scaled = image_size and _scale(image_size, ratio)
-        data = _load_folder(source, scaled, validation_split, verify, seed)
+        loaded = load_folder(source, scaled, validation_split, verify, seed, MEMORY)
     else:
         loaded = load_tfds(source, image_size, validation_split, seed, data_dir)
-        data = Data(source, *loaded[0], *loaded[1:3], *loaded[3])
+    parts, class_names, image_shape, counts = loaded
+    data = Data(name, *parts, class_names, image_shape, *counts)
     if augment is None:
         augment = not is_digits
     return _pipeline(data, image_size, batch_size, augment, seed, cache=not is_digits, resize_ratio=ratio)
@@ -199,51 +202,6 @@ def augmentation(
     return keras.Sequential([keras.Input(source), *layers], name="augmentation")
 
 
-# === Sources: each becomes a `Data` of single images ===
-
-
-def _load_digits(validation_split, seed):
-    import tensorflow as tf
-    from sklearn.model_selection import train_test_split
-
-    images, labels = all_digits()
-    x, x_val, y, y_val = train_test_split(
-        images, labels, test_size=validation_split, stratify=labels, random_state=seed
-    )
-    train, validation = (tf.data.Dataset.from_tensor_slices(part) for part in ((x, y), (x_val, y_val)))
-    return Data("digits", train, validation, tuple("0123456789"), images.shape[1:], len(x), len(x_val))
-
-
-def _load_folder(folder, image_size, validation_split, verify, seed):
-    parts = find_parts(folder)  # {folder: {class name: paths}}
-    images = [path for classes in parts.values() for paths in classes.values() for path in paths]
-    if verify:
-        verify_images(images)
-    if image_size is None:
-        from PIL import Image
-
-        with Image.open(images[0]) as image:
-            image_size = (image.height, image.width)
-    directory, *others = parts
-    options = {"class_names": list(parts[directory]), "batch_size": None, "image_size": image_size, "seed": seed}
-    options |= {"crop_to_aspect_ratio": True, "data_format": "channels_last"}
-    if not others:
-        rule, count = "There must be images left for training and for validation", int(validation_split * len(images))
-        require(0 < count < len(images), rule, source=folder, images=len(images), validation_split=validation_split)
-        options |= {"validation_split": validation_split, "subset": "both"}
-    with contextlib.redirect_stdout(sys.stderr):  # Keras prints numbers of files
-        datasets = keras.utils.image_dataset_from_directory(directory, **options)
-        if others:
-            datasets = datasets, keras.utils.image_dataset_from_directory(*others, shuffle=False, **options)
-    name = os.path.basename(os.path.abspath(folder))
-    sizes = [len(dataset.file_paths) for dataset in datasets]
-    train, validation = datasets
-    if others:  # sorted by class, and whoever looks at the first images only would see one class
-        buffer = min(sizes[1], max(1, MEMORY // (image_size[0] * image_size[1] * 3 * 4)))
-        validation = validation.shuffle(buffer, seed=seed, reshuffle_each_iteration=False)
-    return Data(name, train, validation, tuple(parts[directory]), (*image_size, 3), *sizes)
-
-
 # === Pipeline ===
 
 
@@ -282,17 +240,29 @@ def _pipeline(data, image_size, batch_size, augment, seed, cache, resize_ratio=1
         options = {"flip": flip, "padding": min(4, max(1, min(height, width) // 8)), "seed": seed}
         options["crop_from"] = scaled[:2] if scaled != shape else None
         augment = augmentation(shape, rand_augment=name == "rand_augment", **options)
-    train = train.map(cut) if augment == "none" else _augment(train, augment, seed)
+    train = train.map(cut) if augment == "none" else augment_images(train, augment, seed)
     train, validation = (part.batch(batch_size).prefetch(tf.data.AUTOTUNE) for part in (train, validation.map(cut)))
     facts = {"batch_size": batch_size, "augmentation": name, "image_shape": shape}
     return dataclasses.replace(data, train=train, validation=validation, **facts)
 
 
-def _augment(images, layer, seed):
-    """Apply `layer` to each image with random state of its own.
+def augment_images(images, layer, seed):
+    """Apply a layer to each image, with random numbers that belong to this image alone.
 
-    Called as usual, the layers would draw from a state they share, and images augmented in parallel would get numbers
-    that depend on timing. Here the state is an argument: its first half the seed of the layer, the second the image's.
+    Called as usual, layers draw random numbers from one state that they share, so images that are augmented in parallel
+    would get numbers that depend on timing. Here the state is an argument of the call: its first half is the seed of the
+    layer, its second half a number drawn for the image.
+
+    Args:
+        images: `tf.data.Dataset` of `(image, label)`, images `(H, W, C)`.
+        layer: Keras layer or model, called on `(1, H, W, C)` with `training=True`.
+        seed: int.
+
+    Returns:
+        A `tf.data.Dataset` of the augmented images, float32, and their labels.
+
+    Raises:
+        NotImplementedError: under another backend of Keras than TensorFlow.
     """
     import tensorflow as tf
 

@@ -4,14 +4,14 @@ import difflib
 import math
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 
 import keras
 import numpy as np
 
 from keras_coda import visualization
-from keras_coda.data.folders import EXTENSIONS
+from keras_coda.data.images import EXTENSIONS, check_channels, fitting, read_image
 
 
 def explain_files(
@@ -56,11 +56,11 @@ def explain_files(
     *size, channels = model.input.shape[1:]
     check_channels(channels)
     for file in files:
-        _read(file, channels)
+        read_image(file, channels, animated=False)
     fixed, fit = None not in size, fitting(size)
 
     def explain(chosen):
-        images = np.stack([fit(_read(file, channels)) for file in chosen])
+        images = np.stack([fit(read_image(file, channels, animated=False)) for file in chosen])
         wanted = None if classes is None else np.tile(classes, (len(images), 1))
         return model.explain(images, wanted, top_k=top_k, wrt=wrt, linear_map=linear_map, verbose=False)
 
@@ -99,38 +99,12 @@ def explain_files_on_server(
     indices = None if classes is None else class_indices(classes, client)
     files = _find(paths, out)
     for file in files:
-        _read(file, 3)
+        read_image(file, 3, animated=False)
 
     def explain(chosen):
         return client.explain(list(chosen), None if indices is None else np.tile(indices, (len(chosen), 1)))
 
     return _explain_and_write(files, out, explain, batch_size, False, overwrite)
-
-
-def check_channels(channels: int) -> None:
-    """Raise the ``ValueError`` for networks that take no images of files."""
-    if channels not in (1, 3):
-        raise ValueError(f"Image files have 1 or 3 channels. Received: a network for {channels}. Use `model.explain`.")
-
-
-def to_pixels(image, channels: int) -> np.ndarray:
-    """Return an image of Pillow as ``(H, W, channels)``, uint8: gray or RGB."""
-    array = np.asarray(image.convert("L" if channels == 1 else "RGB"))
-    return array.reshape(*array.shape[:2], channels)
-
-
-def fitting(size) -> Callable[[np.ndarray], np.ndarray]:
-    """Return the function that makes pixels ``(H, W, c)`` the float32 image that a network takes.
-
-    Args:
-        size: height and width of the network's input. If both are known, images are resized to it, after the longer
-            side has been cut evenly to the same proportions; otherwise they stay as they are.
-    """
-    if None in size:
-        return lambda pixels: pixels.astype("float32")
-    options = {"crop_to_aspect_ratio": True, "data_format": "channels_last", "dtype": "float32"}
-    resize = keras.layers.Resizing(*size, **options)
-    return lambda pixels: np.asarray(resize(pixels.astype("float32")))
 
 
 def _explain_and_write(files, out, explain, batch_size, draws_linear_map, overwrite):
@@ -184,21 +158,6 @@ def _find(paths, out):
                 raise ValueError(f"A folder must hold images ({', '.join(EXTENSIONS)}). Received: '{path}', without.")
         files += found
     return list(dict.fromkeys(files))
-
-
-def _read(path, channels):
-    """Return an image file as ``(H, W, channels)``, uint8, or raise the ``ValueError`` that names it."""
-    from PIL import Image
-
-    try:
-        with Image.open(path) as image:
-            if getattr(image, "is_animated", False):
-                raise ValueError("animated")
-            if image.mode.startswith("I;16"):
-                image = Image.fromarray((np.asarray(image) >> 8).astype("uint8"))
-            return to_pixels(image, channels)
-    except Exception as error:
-        raise ValueError(f"Every image must be readable. Received: '{path}' ({error})") from error
 
 
 def _unique_names(files):

@@ -11,10 +11,11 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from keras_coda.data.images import check_channels, fitting, to_pixels
 from keras_coda.data.video import Frame, VideoSource, encoding, new_video
 from keras_coda.explanations.compiled import default_batch_size
 from keras_coda.explanations.explanation import Explanation
-from keras_coda.explanations.files import check_channels, class_indices, fitting, to_pixels
+from keras_coda.explanations.files import class_indices
 from keras_coda.utils.checks import check_finite, check_int, check_pair, require
 from keras_coda.utils.errors import PixelRangeWarning
 from keras_coda.visualization.video import Panels

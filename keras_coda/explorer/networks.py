@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
+from keras_coda.data.images import check_channels
 from keras_coda.evaluation import grids
 from keras_coda.evaluation.localization_grids import of_any_size
 from keras_coda.explanations.compiled import compiled_explainer
 from keras_coda.explanations.explanation import Explanation
-from keras_coda.explanations.files import check_channels
 from keras_coda.explanations.masking import MaskedModel
 from keras_coda.models import presets
 from keras_coda.models.coda_net import CoDANet

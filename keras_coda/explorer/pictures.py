@@ -2,18 +2,14 @@
 
 import base64
 import dataclasses
-import io
-import warnings
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
 
 from keras_coda import visualization
-from keras_coda.explanations.files import fitting, to_pixels
+from keras_coda.data.images import fitting, png, read_image
 from keras_coda.utils.checks import require
 
-FORMATS = ("PNG", "JPEG", "GIF", "BMP", "WEBP")
 MAX_PIXELS = 40_000_000  # of a file; a telephone's have 12 to 24 million
 MAX_SIDE = 256  # of what a network for images of any size is given: maps of larger ones take seconds
 CELL_SIDE = 96  # the same for a cell of a grid
@@ -58,46 +54,11 @@ class Picture:
             max_side: int.
 
         Raises:
-            ValueError: for files that are no image, are animated, or have more than ``MAX_PIXELS``.
+            UnreadableImageError: for files that are no image, are animated, or have more than ``MAX_PIXELS``.
         """
-        try:
-            with warnings.catch_warnings(), Image.open(io.BytesIO(self.data), formats=FORMATS) as image:
-                warnings.simplefilter("ignore")  # Pillow's of large images: ours is an error
-                problem = _problem(image)
-                if not problem:
-                    image = ImageOps.exif_transpose(image)
-                    if image.mode.startswith("I;16"):
-                        image = Image.fromarray((np.asarray(image) >> 8).astype("uint8"))
-                    if None in size:
-                        image.thumbnail((max_side, max_side))
-                    pixels = to_pixels(image, channels)
-        except Exception as error:  # Pillow's decoders raise nearly anything
-            reason = "no image that Pillow knows" if isinstance(error, Image.UnidentifiedImageError) else error
-            problem = f"An image must be readable. Received: '{self.name}' ({reason}). Save it again as PNG or JPEG."
-        if problem:
-            raise ValueError(problem.replace("NAME", self.name))
+        side = max_side if None in size else None
+        pixels = read_image(self.data, channels, name=self.name, max_pixels=MAX_PIXELS, animated=False, max_side=side)
         return fitting(size)(pixels)
-
-
-def _problem(image):
-    """Say what is wrong with an image that has been opened, but not decoded; "" if nothing is."""
-    if image.width * image.height > MAX_PIXELS:
-        return (
-            f"An image may have up to {MAX_PIXELS // 1_000_000} million pixels. Received: 'NAME' with "
-            f"{image.width}x{image.height}. Make it smaller."
-        )
-    # Cameras put a preview into their JPEG files, which Pillow counts as a second frame.
-    if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":
-        return f"An image must not be animated. Received: 'NAME' with {image.n_frames} frames. Save one of them."
-    return ""
-
-
-def png(pixels: np.ndarray) -> bytes:
-    """Encode pixels ``(H, W, 1)``, ``(H, W, 3)`` or ``(H, W, 4)``, uint8 or float in [0, 255], as a PNG file."""
-    pixels = np.rint(np.clip(pixels, 0, 255)).astype("uint8")
-    file = io.BytesIO()
-    Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels).save(file, "PNG")
-    return file.getvalue()
 
 
 def data_uri(data: bytes) -> str:

@@ -137,6 +137,8 @@ class Signatures:
     def _of_bytes(self, function, with_images):
         import tensorflow as tf
 
+        from keras_coda.exporters.decoding import decode  # which imports TensorFlow
+
         def serve(image_bytes, *rest):
             shape = (*self.image_size, self.decomposition.input_shape[2])
             spec = tf.TensorSpec(shape, tf.float32)
@@ -180,26 +182,3 @@ def _checked_pixels(images):
     values = [message, tf.reduce_min(images), tf.reduce_max(images)]
     with tf.control_dependencies([tf.debugging.Assert(fits, values)]):
         return tf.identity(images)
-
-
-def decode(data, shape: tuple[int, int, int]):
-    """Decode a JPEG, PNG, BMP or GIF (its first picture) in the graph, as :func:`keras_coda.data.load` reads files.
-
-    Images of another size keep their shape: they are scaled (bilinearly) to cover ``shape`` and cut to it about the
-    center.
-
-    Args:
-        data: string tensor, scalar.
-        shape: ``(height, width, channels)``.
-
-    Returns:
-        float32 tensor of that shape, pixels in [0, 255].
-    """
-    import keras
-    import tensorflow as tf
-
-    image = tf.io.decode_image(data, channels=shape[2], expand_animations=False)
-    image = tf.ensure_shape(tf.cast(image, tf.float32), (None, None, shape[2]))
-    options = {"crop_to_aspect_ratio": True, "data_format": "channels_last", "dtype": "float32"}
-    resized = keras.layers.Resizing(*shape[:2], **options)(image[None])[0]
-    return tf.clip_by_value(tf.ensure_shape(resized, shape), 0.0, 255.0)

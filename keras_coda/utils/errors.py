@@ -9,6 +9,10 @@ class TrainingDivergedError(RuntimeError):
     """The loss of a training is NaN or infinite."""
 
 
+class UnreadableImageError(ValueError):
+    """An image file is missing, damaged, too large or of another format; the message names it and the reason."""
+
+
 class FewerGridsWarning(UserWarning):
     """There are enough images for some of the requested grids only; the result is that of fewer grids."""
 

@@ -5,7 +5,7 @@ import tensorflow as tf
 from PIL import Image
 
 from keras_coda import data
-from keras_coda.data.load import _augment
+from keras_coda.data.load import augment_images
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +66,7 @@ def test_rand_augment_differs_between_images_and_epochs_stays_in_range_and_repea
     results = []
     for _ in range(2):
         layer = data.augmentation((12, 12, 3), crop_from=(16, 16), rand_augment=True, seed=3)
-        augmented = _augment(dataset, layer, 0)
+        augmented = augment_images(dataset, layer, 0)
         results.append([images_of(augmented.batch(16)) for _ in range(2)])
     first, second = results[0]
     assert first.shape == (16, 12, 12, 3)

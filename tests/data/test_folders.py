@@ -1,6 +1,8 @@
+import os
 import pathlib
 import re
 
+import keras
 import numpy as np
 import pytest
 from PIL import Image
@@ -8,6 +10,7 @@ from PIL import Image
 from keras_coda import data
 from keras_coda.data import folders
 from tests.helpers.datasets import arrays, fill, picture
+from tests.helpers.image_files import orientation
 
 
 def test_folder_of_class_folders_is_split(tmp_path):
@@ -34,6 +37,66 @@ def test_folder_images_keep_their_pixels_and_labels(tmp_path):
     for image, label in zip(*arrays(loaded.train), strict=True):
         files = sorted((tmp_path / loaded.class_names[label]).iterdir())
         assert any((image == np.asarray(Image.open(file))).all() for file in files)
+
+
+@pytest.mark.parametrize("seed", [0, 3])
+@pytest.mark.parametrize("comes_split", [False, True])
+def test_files_are_split_and_ordered_as_keras_does(comes_split, seed, tmp_path):
+    for part in ("train", "test") if comes_split else ("",):
+        fill(tmp_path / part, classes=("cat", "dog", "Eel"), count=7, size=(3, 4))
+        fill(tmp_path / part / "cat" / "more", classes=("b", "a"), count=3, size=(3, 4), suffix="bmp")
+        fill(tmp_path / part, classes=("dog",), count=2, size=(4, 3), suffix="GIF")
+    options = {"batch_size": None, "image_size": (3, 4), "seed": seed, "crop_to_aspect_ratio": True}
+    if comes_split:
+        keras.utils.set_random_seed(1)
+        expected = [keras.utils.image_dataset_from_directory(tmp_path / "train", **options)]
+        keras.utils.set_random_seed(1)
+        expected.append(keras.utils.image_dataset_from_directory(tmp_path / "test", shuffle=False, **options))
+    else:
+        keras.utils.set_random_seed(1)
+        expected = keras.utils.image_dataset_from_directory(tmp_path, validation_split=0.3, subset="both", **options)
+    keras.utils.set_random_seed(1)
+    found = folders.load_folder(str(tmp_path), (3, 4), 0.3, True, seed, 1)
+    for part, keras_part, count in zip(found[0], expected, found[3], strict=True):
+        pairs = list(zip(part.as_numpy_iterator(), keras_part.as_numpy_iterator(), strict=True))
+        assert len(pairs) == count
+        for (image, label), (keras_image, keras_label) in pairs:
+            np.testing.assert_allclose(image, keras_image, atol=1e-3)
+            assert label == keras_label
+    assert found[1] == ("Eel", "cat", "dog")
+
+
+def test_files_may_have_names_that_are_not_utf_8(tmp_path):
+    fill(tmp_path)
+    os.rename(tmp_path / "cat" / "0.png", os.path.join(os.fsencode(tmp_path), b"cat", b"\xff\xe9.png"))
+    assert len(arrays(data.load(tmp_path).train)[0]) == 8
+
+
+def test_webp_is_read_and_images_of_other_formats_are_counted(tmp_path, recwarn):
+    fill(tmp_path, count=3)
+    fill(tmp_path, count=3, suffix="webp", size=(9, 9))
+    loaded = data.load(tmp_path)
+    assert loaded.num_train + loaded.num_validation == 12
+    assert not [warning for warning in recwarn if "left out" in str(warning.message)]
+    fill(tmp_path, classes=("cat",), count=2, suffix="tiff")
+    fill(tmp_path, classes=("dog",), count=1, suffix="TIF")
+    with pytest.warns(UserWarning, match="with 1 .tif, 2 .tiff too, which are left out. Convert them") as caught:
+        assert data.load(tmp_path).num_train + loaded.num_validation == 12
+    assert caught[0].filename == __file__
+
+
+def test_photos_are_turned_upright_and_palettes_are_colors(tmp_path):
+    fill(tmp_path)
+    upright = np.zeros((40, 24, 3), "uint8")
+    upright[:20] = 255
+    for label in ("cat", "dog"):
+        Image.fromarray(np.rot90(upright)).save(tmp_path / label / "0.jpg", exif=orientation(6))
+        Image.new("RGB", (16, 16), (220, 30, 30)).quantize(4).save(tmp_path / label / "0.bmp")
+    loaded = data.load(tmp_path, augment=False, batch_size=100)  # 0.bmp comes first and gives the size
+    assert loaded.image_shape == (16, 16, 3)
+    images = np.concatenate([arrays(part)[0] for part in (loaded.train, loaded.validation)])
+    assert sum(np.abs(image - [220, 30, 30]).max() < 2 for image in images) == 2
+    assert sum(image[:6].min() > 250 and image[-6:].max() < 5 for image in images) == 2
 
 
 def test_folder_images_change_size_without_distortion(tmp_path):

@@ -7,8 +7,8 @@ from PIL import Image
 
 from keras_coda import CoDANet
 from keras_coda.data import video as video_files
+from keras_coda.data.images import fitting
 from keras_coda.explanations import video as explain_video
-from keras_coda.explanations.files import fitting
 from keras_coda.visualization.video import NARROWEST, Panels
 from tests.helpers.videos import NAMES, SIZE, noise, read_video, small_model, write_video
 

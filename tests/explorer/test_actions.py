@@ -112,7 +112,7 @@ def test_drawings_are_what_they_are_called():
 
 
 def test_images_are_resized_as_files_are(tmp_path, digits_network):
-    from keras_coda.explanations.files import fitting, to_pixels
+    from keras_coda.data.images import fitting, to_pixels
 
     pixels = np.random.default_rng(0).integers(0, 256, (30, 50, 3), "uint8")
     expected = fitting((8, 8))(to_pixels(Image.fromarray(pixels), 1))
@@ -136,7 +136,7 @@ def test_sixteen_bits_keep_their_gray():
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (b"no image", r"must be readable. Received: 'bad.png' \(no image that Pillow knows\). Save it again"),
+        (b"no image", r"must be readable. Received: 'bad.png' \(no JPEG, PNG, BMP, GIF or WebP file\). Save it again"),
         (b"", "must be readable"),
         (image_file(np.zeros((9, 9), "uint8"))[:45], "must be readable"),
         (image_file(np.zeros((6400, 6400), "uint8")), "up to 40 million pixels. Received: 'bad.png' with 6400x6400"),

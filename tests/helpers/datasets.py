@@ -18,7 +18,7 @@ def picture(seed, size=(24, 20)):
 
 def fill(folder, classes=("cat", "dog"), count=5, suffix="png", **kwargs):
     for index, name in enumerate(classes):
-        (folder / name).mkdir(parents=True)
+        (folder / name).mkdir(parents=True, exist_ok=True)
         for i in range(count):
             picture(100 * index + i, **kwargs).save(folder / name / f"{i}.{suffix}")
     return folder

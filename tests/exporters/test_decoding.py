@@ -1,0 +1,175 @@
+"""The decoder of exported networks returns the pixels of `read_image`, to the last bit, or refuses by name."""
+
+import hypothesis.strategies as st
+import numpy as np
+import pytest
+import tensorflow as tf
+from hypothesis import given, settings
+from PIL import Image
+
+from keras_coda import data
+from keras_coda.data.images import fitting, read_image
+from keras_coda.exporters.decoding import decode, decode_pixels
+from tests.helpers.datasets import fill
+from tests.helpers.image_files import file_of, orientation, png_of
+
+SIZE = (6, 11)
+FUNCTIONS = {}
+
+
+def decoded(file, channels):
+    """The pixels that a graph decodes."""
+    if channels not in FUNCTIONS:
+        specs = [tf.TensorSpec((), tf.string)]
+        FUNCTIONS[channels] = tf.function(lambda file: decode_pixels(file, channels), input_signature=specs)
+    return FUNCTIONS[channels](tf.constant(file)).numpy()
+
+
+def batch_decoded(files, channels):
+    """The images that an exported network makes of a batch of files."""
+    if (channels, "batch") not in FUNCTIONS:
+        spec = tf.TensorSpec((*SIZE, channels), tf.float32)
+
+        def decode_all(files):
+            return tf.map_fn(lambda file: decode(file, spec.shape), files, fn_output_signature=spec)
+
+        specs = [tf.TensorSpec((None,), tf.string)]
+        FUNCTIONS[channels, "batch"] = tf.function(decode_all, input_signature=specs)
+    return FUNCTIONS[channels, "batch"](tf.constant(files))
+
+
+def check(file):
+    for channels in (1, 3):
+        np.testing.assert_array_equal(decoded(file, channels), read_image(file, channels))
+
+
+def pixels(draw, channels, top=256):
+    height, width, seed = draw(st.integers(1, 40)), draw(st.integers(1, 40)), draw(st.integers(0, 2**32 - 1))
+    rng = np.random.default_rng(seed)
+    if draw(st.booleans()) and top == 256:  # smooth
+        small = Image.fromarray(rng.integers(0, 256, (3, 3, 3)).astype("uint8")).resize((width, height))
+        return np.asarray(small)[..., : min(channels, 3)].repeat(1 if channels < 4 else 2, axis=-1)[..., :channels]
+    return rng.integers(0, top, (height, width, channels)).astype("uint16" if top > 256 else "uint8")
+
+
+@st.composite
+def jpegs(draw):
+    channels = draw(st.sampled_from([1, 3]))
+    array = pixels(draw, channels)
+    image = Image.fromarray(array[..., 0] if channels == 1 else array)
+    options = {"quality": draw(st.integers(1, 100)), "progressive": draw(st.booleans())}
+    if channels == 3:
+        options["subsampling"] = draw(st.sampled_from(["4:4:4", "4:2:2", "4:2:0"]))
+        options["keep_rgb"] = options["subsampling"] == "4:4:4" and draw(st.booleans())
+    if draw(st.booleans()):
+        options["exif"] = orientation(draw(st.integers(0, 9)), draw(st.sampled_from("<>"))).tobytes()
+    return file_of(image, "JPEG", **options)
+
+
+@st.composite
+def pngs(draw):
+    bits = draw(st.sampled_from([8, 16]))
+    array = pixels(draw, draw(st.integers(1, 4)), 2**bits)
+    exif = orientation(draw(st.integers(0, 9)), draw(st.sampled_from("<>"))).tobytes()[6:]
+    chunks = draw(st.sampled_from([(), [(b"eXIf", exif)], [(b"gAMA", b"\0\1\x86\xa0")]]))
+    return png_of(array, bits, draw(st.booleans()), chunks)
+
+
+@st.composite
+def palettes(draw):
+    kind, colors = draw(st.sampled_from(["PNG", "GIF", "BMP"])), draw(st.sampled_from([2, 3, 4, 9, 16, 40, 256]))
+    image = Image.fromarray(pixels(draw, 3)).quantize(colors)
+    if draw(st.booleans()):  # gray, or black and white
+        image = image.convert(draw(st.sampled_from(["L", "1"]))) if kind != "BMP" else image.convert("L")
+    options = {}
+    if kind != "BMP" and draw(st.booleans()):
+        options["transparency"] = draw(st.integers(0, 1))
+    if kind == "BMP" and image.mode == "P":
+        palette = np.zeros((256, 3), "uint8")
+        palette[: len(image.getpalette()) // 3] = np.reshape(image.getpalette(), (-1, 3))
+        image.putpalette(palette.tobytes())  # 8 bits for each pixel
+    return file_of(image, kind, **options)
+
+
+@st.composite
+def bitmaps(draw):
+    array = pixels(draw, draw(st.sampled_from([3, 4])))
+    data = bytearray(file_of(Image.fromarray(array), "BMP"))
+    if draw(st.booleans()):  # rows from the top
+        data[22:26] = (-array.shape[0]).to_bytes(4, "little", signed=True)
+    return bytes(data)
+
+
+@pytest.mark.parametrize("files", [jpegs(), pngs(), palettes(), bitmaps()], ids=["JPEG", "PNG", "palette", "BMP"])
+def test_a_graph_decodes_the_same_pixels(files):
+    @settings(max_examples=40)
+    @given(files)
+    def check_one(file):
+        check(file)
+
+    check_one()
+
+
+@settings(max_examples=5)
+@given(st.lists(st.one_of(jpegs(), pngs(), palettes(), bitmaps()), min_size=1, max_size=5))
+def test_a_batch_is_fitted_as_explain_does(files):
+    for channels in (1, 3):
+        found = batch_decoded(files, channels)
+        assert found.shape == (len(files), *SIZE, channels)
+        fit = fitting(SIZE)
+        np.testing.assert_allclose(found, [fit(read_image(file, channels)) for file in files], atol=1e-3)
+
+
+def test_training_sees_the_pixels_that_are_served(tmp_path):
+    fill(tmp_path, count=3, suffix="jpg", size=(17, 40))
+    fill(tmp_path, count=3, suffix="gif", size=(40, 17))
+    loaded = data.load(tmp_path, image_size=SIZE, augment=False, validation_split=0.5)
+    served = batch_decoded([path.read_bytes() for path in sorted(tmp_path.rglob("*.*"))], 3).numpy()
+    for part in (loaded.train, loaded.validation):
+        for images, labels in part.as_numpy_iterator():
+            for image, label in zip(images, labels, strict=True):
+                assert np.abs(served[6 * label : 6 * label + 6] - image).max((1, 2, 3)).min() < 1e-3
+
+
+def test_extreme_values_stay_in_range():
+    file = file_of(Image.fromarray(np.full((300, 300, 3), 255, "uint8")), "PNG")
+    assert batch_decoded([file], 3).numpy().max() == 255
+
+
+IMAGE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (9, 13, 3)).astype("uint8"))
+
+
+def smaller_gif():
+    data = bytearray(file_of(IMAGE.quantize(16), "GIF"))
+    data[6], data[8] = 20, 15
+    return bytes(data)
+
+
+@pytest.mark.parametrize(
+    ("file", "problem"),
+    [
+        (file_of(IMAGE.convert("CMYK"), "JPEG"), "CMYK JPEG"),
+        (file_of(IMAGE, "WEBP"), "a WebP"),
+        (file_of(IMAGE, "TIFF"), "no JPEG, PNG, BMP or GIF"),
+        (b"", "no JPEG, PNG, BMP or GIF"),
+        (b"\xff\xd8\xff\xe0", "JPEG without a picture"),
+        (file_of(IMAGE.convert("1"), "BMP"), "other bits per pixel"),
+        (file_of(IMAGE, "BMP")[:30] + b"\3\0\0\0" + file_of(IMAGE, "BMP")[34:], "compressed BMP"),
+        (file_of(IMAGE, "BMP")[:14] + b"\x0c\0\0\0" + file_of(IMAGE, "BMP")[18:], "BMP of OS/2"),
+        (smaller_gif(), "GIF whose first picture is smaller"),
+        (png_of(np.zeros((1, 1, 3), "uint8"), size=(20_000, 20_000)), "more than 178956970 pixels"),
+    ],
+    ids=["CMYK", "WebP", "TIFF", "empty", "start of a JPEG", "bits", "compressed", "OS/2", "small GIF", "bomb"],
+)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_other_kinds_are_refused_by_name(file, problem, channels):
+    with pytest.raises(tf.errors.InvalidArgumentError, match=f"cannot be served: .*{problem}.*Save it as JPEG"):
+        decoded(file, channels)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "BMP"])
+def test_damaged_files_are_errors(kind):
+    file = file_of(IMAGE.quantize(16) if kind == "GIF" else IMAGE, kind)
+    for cut in (2, 5, 20, len(file) // 2):
+        with pytest.raises(tf.errors.OpError):
+            decoded(file[:cut], 3)
