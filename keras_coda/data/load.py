@@ -250,8 +250,8 @@ def augment_images(images, layer, seed):
     """Apply a layer to each image, with random numbers that belong to this image alone.
 
     Called as usual, layers draw random numbers from one state that they share, so images that are augmented in parallel
-    would get numbers that depend on timing. Here the state is an argument of the call: its first half is the seed of the
-    layer, its second half a number drawn for the image.
+    would get numbers that depend on timing. Here the state is an argument of the call: its first half is the seed of
+    the layer, its second half a number drawn for the image.
 
     Args:
         images: `tf.data.Dataset` of `(image, label)`, images `(H, W, C)`.
