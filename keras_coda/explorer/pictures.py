@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_coda import visualization
 from keras_coda.data.images import fitting, png, read_image
 from keras_coda.utils.checks import require
+from keras_coda.visualization import maps
 
 MAX_PIXELS = 40_000_000  # of a file; a telephone's have 12 to 24 million
 MAX_SIDE = 256  # of what a network for images of any size is given: maps of larger ones take seconds
@@ -70,7 +70,7 @@ def limit_of(contributions: np.ndarray, percentile: float) -> float:
     """Return where the colors of a map ``(H, W)`` end, in units of the logit, as the package's figures have it."""
     is_percentile = 0 <= percentile <= 100
     require(is_percentile, "The cut is a percentile, in [0, 100]", percentile=percentile)
-    return float(visualization.color_limit(np.abs(contributions), percentile))
+    return float(maps.color_limit(np.abs(contributions), percentile))
 
 
 def map_pixels(explanation, percentile: float, style: str) -> np.ndarray:
@@ -91,8 +91,8 @@ def map_pixels(explanation, percentile: float, style: str) -> np.ndarray:
     if style == STYLES[0]:
         contributions = explanation.contributions[0, 0]
         place = (np.clip(contributions / limit_of(contributions, percentile), -1, 1) + 1) / 2
-        return colormaps[visualization.COLORS](place, bytes=True)[..., :3]
+        return colormaps[maps.COLORS](place, bytes=True)[..., :3]
     rgba = explanation[0].to_rgba(percentile=percentile)[0, 0]
-    ground = colors.to_rgb(visualization.TINT if explanation.images.shape[-1] == 1 else "white")
+    ground = colors.to_rgb(maps.TINT if explanation.images.shape[-1] == 1 else "white")
     blended = rgba[..., :3] * rgba[..., 3:] + np.array(ground) * (1 - rgba[..., 3:])
     return np.rint(255 * blended).astype("uint8")
