@@ -1,6 +1,5 @@
 """The server of the explorer."""
 
-import importlib.util
 import os
 import signal
 import socket
@@ -11,6 +10,7 @@ from collections.abc import Iterable
 
 from keras_coda.explorer.networks import Networks
 from keras_coda.utils.checks import check_int, require
+from keras_coda.utils.optional import require_installed
 
 PORTS = range(7860, 7960)  # where a free one is looked for
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -47,11 +47,8 @@ def explore(
         ValueError: for models without weights, and numbers out of range.
     """
     max_upload_mb = check_int("max_upload_mb", max_upload_mb)
-    if importlib.util.find_spec("gradio") is None:
-        raise ImportError(
-            "The explorer needs Gradio, which is an extra of this package. Received: no module named 'gradio'. "
-            'Install it: pip install "keras-coda[explore]"'
-        )
+    # Gradio reads its settings from the environment when it is imported, so not yet.
+    require_installed("gradio", extra="explore", purpose="The explorer")
     networks = Networks(models)
     port = _free_port(host, port)
     _end_on_sigterm()

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from keras_coda.models.coda_net import LOGIT_BIAS, CoDANet
+from keras_coda.utils.optional import import_optional
 
 # Behind an optional "module." (multi-GPU training) and "state/" (.npz): the layer's place, and f.0 = B, f.1 = A and b.
 _KEY = re.compile(r"^(?:state/)?(?:module\.)?(?:\w+\.)*?(\d+)\.weight_mod\.weighting_f\.([01])\.(weight|bias)$")
@@ -129,13 +130,13 @@ def _holds_only_arrays(file) -> bool:
 
 
 def _read_pickle(path: Path) -> dict[str, np.ndarray]:
-    try:
-        import torch
-    except ImportError as error:
-        raise ImportError(
-            "Reading a PyTorch checkpoint needs PyTorch. Install it: `pip install keras-coda[torch]`, or convert the "
-            "state dict to .npz where it is installed."
-        ) from error
+    torch = import_optional(
+        "torch",
+        extra="torch",
+        purpose="Reading a PyTorch checkpoint",
+        package="PyTorch",
+        alternative="convert the state dict to .npz on a machine that has PyTorch",
+    )
     state = torch.load(path, map_location="cpu", weights_only=True)
     return {key: value.detach().to(torch.float32).numpy() for key, value in state.items()}
 

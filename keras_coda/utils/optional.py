@@ -31,12 +31,15 @@ def import_optional(
         importlib.import_module(module.partition(".")[0])  # a cached submodule does not mean that it is installed
         return importlib.import_module(module)
     except ImportError as error:
-        other = f", or {alternative}" if alternative else ""
-        raise ImportError(
-            f"{purpose} needs {package or module}. Received: {error}. "
-            f'Install it: pip install "keras-coda[{extra}]"{other}.',
-            name=module,
-        ) from error
+        raise _missing(module, error, extra, purpose, package, alternative) from error
+
+
+def require_installed(
+    module: str, *, extra: str, purpose: str = "This function", package: str | None = None, alternative: str = ""
+) -> None:
+    """Raise the ``ImportError`` of :func:`import_optional` if a module cannot be found, without importing it."""
+    if not is_installed(module):
+        raise _missing(module, f"No module named {module!r}", extra, purpose, package, alternative)
 
 
 def is_installed(module: str) -> bool:
@@ -45,3 +48,9 @@ def is_installed(module: str) -> bool:
         return importlib.util.find_spec(module) is not None
     except ModuleNotFoundError:  # of the parent package
         return False
+
+
+def _missing(module, error, extra, purpose, package, alternative):
+    other = f", or {alternative}" if alternative else ""
+    message = f'{purpose} needs {package or module}. Received: {error}. Install it: pip install "keras-coda[{extra}]"'
+    return ImportError(f"{message}{other}.", name=module)

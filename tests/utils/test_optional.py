@@ -3,7 +3,7 @@ import sys
 
 import pytest
 
-from keras_coda.utils.optional import import_optional, is_installed
+from keras_coda.utils.optional import import_optional, is_installed, require_installed
 
 
 def test_modules_that_are_there_are_imported():
@@ -23,5 +23,10 @@ def test_the_error_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "av", None)
     with pytest.raises(ImportError, match=r"Reading videos needs av\. Received: .*keras-coda\[video\]\"\.$"):
         import_optional("av", extra="video", purpose="Reading videos")
+    require_installed("json", extra="video")
+    with pytest.raises(
+        ImportError, match=r"function needs no_such_module\. Received: No module .*keras-coda\[explore\]"
+    ):
+        require_installed("no_such_module", extra="explore")
     assert not is_installed("no_such_module")
     assert not is_installed("no_such_module.inner")
