@@ -1,8 +1,11 @@
+import sys
+import types
+
 import pytest
 
 from keras_coda import CoDANet
 from keras_coda.models import presets
-from keras_coda_cli import common, main
+from keras_coda_cli import checks, common, main
 from tests.helpers.commands import run
 
 # === Usage ===
@@ -49,6 +52,22 @@ def test_presets_shows_the_numbers_of_parameters_of_the_networks(capsys):
     assert {name: row[3] for name, row in rows.items() if name in presets.names()} == {
         name: "yes" if presets.folder(name) else "no" for name in presets.names()
     }
+
+
+def test_a_command_is_a_module_and_one_line(monkeypatch, capsys):
+    hello = types.ModuleType("keras_coda_cli.hello")
+    hello.DESCRIPTION, hello.EXAMPLE = "Greet. It is polite.", "keras-coda hello --name you"
+    hello.add_arguments = lambda parser: parser.add_argument("--name", required=True)
+    hello.check = lambda args: checks.require_usage(args.name != "nobody", "argument --name: must be somebody")
+    hello.run = lambda args: print(f"Hello {args.name}")
+    monkeypatch.setitem(sys.modules, hello.__name__, hello)
+    monkeypatch.setattr(main, "COMMANDS", (*main.COMMANDS, "hello"))
+    assert run("--help") == 0
+    assert "    hello     Greet\n" in capsys.readouterr().out
+    assert run("hello", "--name", "you") == 0
+    assert capsys.readouterr().out == "Hello you\n"
+    assert run("hello", "--name", "nobody") == 2
+    assert "keras-coda hello: error: argument --name: must be somebody" in capsys.readouterr().err
 
 
 # === Failures ===
