@@ -41,7 +41,7 @@ def evaluate(model: keras.Model, dataset: Iterable, *, num_images: int | None = 
         for images, labels in dataset:
             images, labels = np.asarray(images), np.asarray(labels)
             if not losses:
-                explain(model, images)  # compiles
+                explain(model, images, verbose=False)  # compiles
             start = time.perf_counter()
             explanation = explain(model, images, batch_size=len(images), verbose=False)
             seconds += time.perf_counter() - start
