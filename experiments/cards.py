@@ -34,7 +34,7 @@ def write(record: dict) -> None:
         ("largest completeness residual", f"{figures['largest_residual']:.0e}"),
     ]
     history = training.get("stages", [training])
-    text = f"# {preset}\n\n{keras_coda.models.presets.description(preset)}\n\n"
+    text = f"# {preset}\n\n{keras_coda.models.preset_description(preset)}\n\n"
     text += f'    model = keras_coda.CoDANet.from_preset("{preset}")\n\n'
     text += (
         f"{model.count_params():,} parameters (stored as float16); images {model.input.shape[1:3]} with "
@@ -65,5 +65,5 @@ def write(record: dict) -> None:
         )
     text += "\n## Limits\n\n" + _LIMITS[preset]
     text += "- A contribution map is exact about this network, not about the world: it shows what the network used.\n"
-    folder = keras_coda.models.presets.folder(preset)
+    folder = keras_coda.models.preset_folder(preset)
     (folder / "README.md").write_text(text, encoding="utf-8")

@@ -34,7 +34,7 @@ TF_EXPLAIN = (
 
 def load(source: str, preset: str):
     """Load data for a preset's network; images are resized and otherwise unchanged."""
-    *size, _ = keras_coda.models.presets.architecture(preset)["input_shape"]
+    *size, _ = keras_coda.models.preset_architecture(preset)["input_shape"]
     return keras_coda.data.load(source, image_size=tuple(size), augment=False)
 
 
@@ -73,7 +73,7 @@ def run(preset: str, source: str, quick: bool, *, n_grids: int, n_images: int, a
         "data": [data.name, data.num_train, data.num_validation],
         "temperature": model.temperature,
         "parameters": model.count_params(),
-        "megabytes": sum(path.stat().st_size for path in keras_coda.models.presets.folder(preset).iterdir()) / 2**20,
+        "megabytes": sum(path.stat().st_size for path in keras_coda.models.preset_folder(preset).iterdir()) / 2**20,
         "training": model.training_figures,
         "figures": figures,
         "localization": located.summary(),

@@ -23,7 +23,7 @@ from keras_coda.models import presets
 def main() -> None:
     """Write ``keras_coda/models/shipped/<preset>``."""
     parser = argparse.ArgumentParser(prog="python -m experiments.ship", description=__doc__.partition("\n")[0])
-    parser.add_argument("preset", choices=presets.names())
+    parser.add_argument("preset", choices=presets.preset_names())
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN")
     parser.add_argument(
         "--from-shipped", action="store_true", help="the first run began with the network shipped so far (--pretrained)"
@@ -37,7 +37,9 @@ def main() -> None:
     )
     args = parser.parse_args()
     *earlier, model = (keras_coda.CoDANet.from_preset(run / "model") for run in args.runs)
-    before = presets.read(presets.folder(args.preset))[0]["training_figures"]["stages"] if args.from_shipped else []
+    before = (
+        presets.read(presets.preset_folder(args.preset))[0]["training_figures"]["stages"] if args.from_shipped else []
+    )
     stages = before + [_stage(each, run) for each, run in zip((*earlier, model), args.runs, strict=True)]
     model.training_figures = {"stages": stages, "validation_accuracy": stages[-1]["validation_accuracy"]}
     if args.average is not None:

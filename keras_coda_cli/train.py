@@ -12,9 +12,8 @@ DESCRIPTION = (
 )
 EXAMPLE = "keras-coda train --preset coda_xs_cifar10 --data photos/ --image-size 64 --epochs 50 --out runs/photos"
 
-PENALTIES = {"linear_map": "linear_map_regularization", "map_consistency": "map_consistency"}  # fields of a recipe
 # Options whose defaults come from the recipe.
-OF_RECIPE = ("epochs", "batch_size", "learning_rate", "warmup", "augmentation", "ema", *PENALTIES.values())
+OF_RECIPE = ("epochs", "batch_size", "learning_rate", "warmup", "augmentation", "ema")
 # Options that change no weight. All others are recorded, and a training is resumed only with the same ones.
 NOT_RECORDED = ("command", "debug", "out", "penalties", "restart", "maps", "localization", "tensorboard")
 LONG = 60  # seconds: the expected time of trainings that take longer is printed
@@ -102,8 +101,6 @@ def check(args: argparse.Namespace) -> None:
     names = [name for name, _ in args.penalties or ()]
     is_unique = len(set(names)) == len(names)
     checks.require_usage(is_unique, f"argument --penalty: a name may be given once. Received: {', '.join(names)}")
-    unknown = [name for name in names if name not in PENALTIES]
-    checks.require(not unknown, f"--penalty must be one of {', '.join(PENALTIES)}", ", ".join(unknown))
     checks.require(
         all(weight >= 0 for _, weight in args.penalties or ()), "--penalty must not be negative", args.penalties
     )
@@ -128,10 +125,9 @@ def run(args: argparse.Namespace) -> None:
     from keras_coda.training import recipes
 
     args.preset = args.preset or training.default_preset(args.data)
-    for name, weight in args.penalties or ():
-        setattr(args, PENALTIES[name], weight)
     config = training.preset_config(args.preset)
     options = {name: value for name, value in vars(args).items() if name in OF_RECIPE and value is not None}
+    options["penalties"] = dict(args.penalties or ())  # the recipe checks their names
     recipe = dataclasses.replace(recipes.recipe(args.recipe, config["input_shape"][:2]), **options)
     arguments = {name: value for name, value in vars(args).items() if name not in NOT_RECORDED}
     arguments |= dataclasses.asdict(recipe)

@@ -52,7 +52,7 @@ def _rank(rounds, quick):
 
 
 def _filters(rounds, quick):
-    functions, filters = {}, presets.architecture(_SMALL)["filters"]
+    functions, filters = {}, presets.preset_architecture(_SMALL)["filters"]
     for factor in (0.5, 1) if quick else (0.5, 1, 2, 4):
         wider = (*(int(factor * f) for f in filters[:-1]), filters[-1])
         functions |= _functions(wider[0], with_textbook=factor <= 2, filters=wider)

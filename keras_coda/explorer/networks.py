@@ -175,7 +175,7 @@ class Networks:
     def __init__(self, own: Iterable[str] = ()):
         self._sources, self._loaded, self._lock = {}, {}, threading.Lock()
         for source in map(str, own):
-            folder = presets.folder(source)
+            folder = presets.preset_folder(source)
             rule = "A network to explore must have weights"
             require(folder is not None, rule, "Train it first: `keras-coda train`", model=source)
             presets.read(folder)
@@ -183,8 +183,8 @@ class Networks:
             if name in self._sources and self._sources[name] != source:
                 name = str(folder)
             self._sources[name] = source
-        for name in presets.names():
-            if presets.folder(name) is not None and presets.is_name(name):
+        for name in presets.preset_names():
+            if presets.preset_folder(name) is not None and presets.is_name(name):
                 self._sources.setdefault(name, name)
         self.names = tuple(self._sources)
 

@@ -3,8 +3,15 @@
 Here belongs what is a `keras.Model`, and what it is trained with. Layers belong to `keras_coda.layers`.
 """
 
-from keras_coda.models import presets as presets
 from keras_coda.models.classifier import ExplainableClassifier as ExplainableClassifier
 from keras_coda.models.coda_net import CoDANet as CoDANet
 from keras_coda.models.losses import OneVsAllCrossentropy as OneVsAllCrossentropy
+from keras_coda.models.penalties.linear_map import LinearMapPenalty as LinearMapPenalty
+from keras_coda.models.penalties.map_consistency import MapConsistency as MapConsistency
+from keras_coda.models.penalties.penalty import Penalty as Penalty
+from keras_coda.models.presets import preset_architecture as preset_architecture
+from keras_coda.models.presets import preset_description as preset_description
+from keras_coda.models.presets import preset_folder as preset_folder
+from keras_coda.models.presets import preset_names as preset_names
+from keras_coda.models.presets import preset_parameters as preset_parameters
 from keras_coda.models.torch_checkpoints import load_coda_checkpoint as load_coda_checkpoint

@@ -133,3 +133,11 @@ class CoDANet(ExplainableClassifier):
     def from_config(cls, config, custom_objects=None):
         """Build the network that :meth:`get_config` described."""
         return cls(**config)
+
+    @classmethod
+    def override_config(cls, config, overrides):
+        """Return a preset's arguments with some changed; another ``num_classes`` also changes the last layer."""
+        num_classes = overrides.get("num_classes", config.get("num_classes"))
+        if num_classes != config.get("num_classes"):
+            config = {**config, "filters": (*config["filters"][:-1], num_classes), "class_names": None}
+        return super().override_config(config, overrides)

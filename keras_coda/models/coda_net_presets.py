@@ -1,6 +1,6 @@
 """The table of CoDANet architectures that have a name.
 
-This module imports nothing but the standard library: the command line lists presets without loading TensorFlow.
+This module imports nothing but the standard library: the command line loads it without TensorFlow.
 """
 
 import difflib
@@ -66,16 +66,12 @@ def names() -> tuple[str, ...]:
 
 def description(name: str) -> str:
     """Return one sentence that describes a preset."""
-    return _ARCHITECTURES[check_name(name)]["description"]
+    return _ARCHITECTURES[name]["description"]
 
 
 def architecture(name: str) -> dict:
-    """Return the constructor arguments of a preset's :class:`~keras_coda.CoDANet`.
-
-    Raises:
-        ValueError: for an unknown name; the message lists similar names.
-    """
-    return dict(_ARCHITECTURES[check_name(name)]["config"])
+    """Return the constructor arguments of a preset's :class:`~keras_coda.CoDANet`."""
+    return dict(_ARCHITECTURES[name]["config"])
 
 
 def count_parameters(name: str) -> int:
@@ -89,10 +85,10 @@ def count_parameters(name: str) -> int:
     return total
 
 
-def check_name(name) -> str:
-    """Return ``name`` as a string, or raise the ``ValueError`` that lists presets of a similar name."""
-    if str(name) in _ARCHITECTURES:
-        return str(name)
-    near = difflib.get_close_matches(str(name), _ARCHITECTURES, cutoff=0.5)
-    hint = f"Did you mean {' or '.join(map(repr, near))}?" if near else f"Presets: {list(_ARCHITECTURES)}."
-    raise ValueError(f"A preset is one of this package's names or an existing folder. Received: {str(name)!r}. {hint}")
+def check_name(name: str, known: tuple[str, ...] = tuple(_ARCHITECTURES)) -> str:
+    """Return ``name`` if it is a known one, or raise the ``ValueError`` that lists similar names."""
+    if name in known:
+        return name
+    near = difflib.get_close_matches(name, known, cutoff=0.5)
+    hint = f"Did you mean {' or '.join(map(repr, near))}?" if near else f"Presets: {list(known)}."
+    raise ValueError(f"A preset is one of this package's names or an existing folder. Received: {name!r}. {hint}")

@@ -41,7 +41,7 @@ def network(
         size = data_size
     notes = [f"The network gets {have} {what}, as the data have; the preset has {had}."
              for what, (had, have) in differ.items()]  # fmt: skip
-    folder = presets.folder(preset)
+    folder = presets.preset_folder(preset)
     if pretrained is None:
         pretrained = folder is not None and not presets.is_name(preset)
     if pretrained and not weights_fit and folder is not None:
@@ -72,5 +72,5 @@ def image_size(preset: str | os.PathLike, source: str | os.PathLike) -> tuple[in
 
 def preset_config(preset: str | os.PathLike) -> dict:
     """Return the constructor arguments of a preset, given by name or folder."""
-    folder = presets.folder(preset)
-    return presets.architecture(preset) if folder is None else presets.read(folder)[0]["config"]
+    folder = presets.preset_folder(preset)
+    return presets.preset_architecture(preset) if folder is None else presets.read(folder)[0]["config"]

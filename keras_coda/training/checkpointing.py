@@ -10,6 +10,7 @@ from pathlib import Path
 
 import keras
 
+from keras_coda.training.recipes import upgrade
 from keras_coda.utils.atomic import new_folder
 from keras_coda.utils.run_folder import RunFolder
 
@@ -30,7 +31,8 @@ def run_folder(out: str | os.PathLike, arguments: dict, *, restart: bool = False
         ValueError: if the folder holds a training with other arguments, or files of something else.
     """
     leaves = (MODEL, BACKUPS, MAPS, TENSORBOARD, LOG)
-    return RunFolder(out, arguments, file=ARGUMENTS, what="training", leaves=leaves, restart=restart)
+    options = {"leaves": leaves, "restart": restart, "upgrade": upgrade}
+    return RunFolder(out, arguments, file=ARGUMENTS, what="training", **options)
 
 
 def is_finished(out: str | os.PathLike, arguments: dict, *, restart: bool = False) -> bool:

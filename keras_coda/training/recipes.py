@@ -5,7 +5,7 @@ import dataclasses
 import keras
 
 from keras_coda.data.load import AUGMENTATIONS
-from keras_coda.models import penalties
+from keras_coda.models.penalties import get_penalties, upgrade_penalties
 from keras_coda.training.schedules import cosine_schedule, step_schedule
 from keras_coda.utils.checks import check_finite, check_int, require
 
@@ -35,10 +35,9 @@ class Recipe:
         resize_ratio: float >= 1, by how much images are larger before they are cropped; see the same.
         ema: None, or the momentum in (0, 1) of an exponential moving average of the weights, which is what the
             training then validates and ends with.
-        linear_map_regularization: float >= 0, the weight λ of ``mean |W_{0→L}|`` in the loss; see
-            :mod:`keras_coda.models.penalties.linear_map`.
-        map_consistency: float >= 0, the weight μ of the maps' failure to foretell what the removal of pixels does;
-            see :mod:`keras_coda.models.penalties.map_consistency`. Not together with the other.
+        penalties: weights (float >= 0) of what is added to the loss, by name: ``"linear_map"``, see
+            :class:`~keras_coda.models.LinearMapPenalty`, or ``"map_consistency"``, see
+            :class:`~keras_coda.models.MapConsistency`. Only one may be above 0.
 
     Raises:
         ValueError: if a field is out of range.
@@ -56,8 +55,7 @@ class Recipe:
     augmentation: str | None = None
     resize_ratio: float = 1.0
     ema: float | None = None
-    linear_map_regularization: float = 0.0
-    map_consistency: float = 0.0
+    penalties: dict[str, float] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self):
         check_int("batch_size", self.batch_size)
@@ -81,13 +79,10 @@ class Recipe:
             resize_ratio=self.resize_ratio,
         )
         require(self.ema is None or 0 < check_finite("ema", self.ema) < 1, "`ema` must be in (0, 1)", ema=self.ema)
-        penalties.check_penalties(**self.penalties)
+        require(isinstance(self.penalties, dict), "`penalties` must be a dict", penalties=self.penalties)
+        weights = zip(self.penalties, (penalty.weight for penalty in get_penalties(self.penalties)), strict=True)
+        object.__setattr__(self, "penalties", {name: weight for name, weight in weights if weight})
         self.learning_rates(1)  # checks the others
-
-    @property
-    def penalties(self) -> dict[str, float]:
-        """The weights of what joins the loss, as ``CoDANet.compile`` takes them."""
-        return {name: getattr(self, name) for name in penalties.NAMES}
 
     def learning_rates(self, steps_per_epoch: int) -> keras.optimizers.schedules.LearningRateSchedule:
         """Return the learning rate of every step of a training with so many steps per epoch."""
@@ -120,13 +115,19 @@ class Recipe:
         words.append(cosine if self.schedule == "cosine" else f"rate / {self.decay:g} every {self.decay_epochs} epochs")
         if self.ema is not None:
             words.append(f"weights averaged with momentum {self.ema:g}")
-        if self.linear_map_regularization:
-            words.append(f"{self.linear_map_regularization:g} mean|W| in the loss")
-        if self.map_consistency:
-            words.append(
-                f"{self.map_consistency:g} times the inconsistency of maps in the loss, half of the images mixed"
-            )
+        words += [penalty.describe() for penalty in get_penalties(self.penalties) if penalty.weight]
         return ", ".join(words)
+
+
+def upgrade(arguments: dict) -> dict:
+    """Return the arguments of a training or study that an earlier version recorded, as this version records them.
+
+    Args:
+        arguments: fields of a recipe among other things, or with the dict of a whole recipe under ``"recipe"``.
+    """
+    if isinstance(arguments.get("recipe"), dict):
+        return {**arguments, "recipe": upgrade_penalties(arguments["recipe"])}
+    return upgrade_penalties(arguments)
 
 
 _STEPS = {"recipe": "paper", "schedule": "step"}

@@ -97,7 +97,7 @@ def train(
 
     optimizer = recipe.optimizer(steps_per_epoch(data.train))
     folder.begin()
-    model.compile(optimizer=optimizer, **recipe.penalties)
+    model.compile(optimizer=optimizer, penalties=recipe.penalties)
     done = checkpointing.restore(model, out)
     averages = [] if recipe.ema is None else [ValidateAverages()]
     # The log comes first: an epoch that is interrupted between the two gets a second row, but no row is missing.

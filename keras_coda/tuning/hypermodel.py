@@ -9,6 +9,7 @@ import keras_tuner
 
 from keras_coda.data.load import Data
 from keras_coda.models.coda_net import CoDANet
+from keras_coda.models.penalties.linear_map import LinearMapPenalty
 from keras_coda.training.callbacks import ValidateAverages
 from keras_coda.training.recipes import Recipe
 from keras_coda.tuning.results import HYPERPARAMETERS, METRICS
@@ -97,7 +98,7 @@ class CoDAHyperModel(keras_tuner.HyperModel):
         changed = {**self.overrides, "ranks": ranks, "temperature": values["temperature"]}
         model = untrained(self.preset, self.data, **changed)
         optimizer = self.recipe.optimizer(1)  # `fit` sets its learning rates, because it knows the epochs
-        model.compile(optimizer, linear_map_regularization=values["linear_map_regularization"])
+        model.compile(optimizer, penalties=[LinearMapPenalty(values["linear_map_regularization"])])
         return model
 
     def fit(self, hp, model: CoDANet, *, epochs: int, initial_epoch: int = 0, callbacks=(), verbose="auto"):

@@ -17,6 +17,7 @@ import keras
 import keras_tuner
 
 from keras_coda.data.load import Data
+from keras_coda.training.recipes import upgrade
 from keras_coda.tuning.hypermodel import WEIGHTED, CoDAHyperModel
 from keras_coda.tuning.results import HYPERPARAMETERS, METRICS, TuningResult
 from keras_coda.utils.checks import check_int, require
@@ -81,7 +82,7 @@ def tune(
     oracle = _oracle(oracle, trials, epochs, objective, seed + 1)  # KerasTuner takes seed 0 for none
     searched = {"oracle": type(oracle).__name__, "objective": str(oracle.objective), "epochs": epochs}
     arguments = searched | hypermodel.describe()
-    folder = RunFolder(out, arguments, file=ARGUMENTS, what="search", leaves=(TRIALS, RESULT))
+    folder = RunFolder(out, arguments, file=ARGUMENTS, what="search", leaves=(TRIALS, RESULT), upgrade=upgrade)
     folder.begin()
     tuner, is_worker = _open_tuner(oracle, hypermodel, folder.path)
     tuner.search(epochs=epochs, verbose=verbose)

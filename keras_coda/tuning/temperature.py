@@ -9,7 +9,7 @@ import keras
 
 from keras_coda.data.load import Data
 from keras_coda.evaluation.removal import pixel_removal
-from keras_coda.training.recipes import Recipe
+from keras_coda.training.recipes import Recipe, upgrade
 from keras_coda.training.train import train
 from keras_coda.tuning.results import TemperatureStudy
 from keras_coda.tuning.trials import check_grid, identity, localization_if_any, untrained
@@ -91,7 +91,7 @@ def temperature_study(
     config["temperature"] = None  # differs from run to run
     arguments = {"recipe": dataclasses.asdict(recipe), "grid": grid, "n_grids": n_grids, "n_images": n_images}
     arguments |= identity(data, config)
-    folder = RunFolder(out, arguments, file=ARGUMENTS, what="study", leaves=(RESULT,))
+    folder = RunFolder(out, arguments, file=ARGUMENTS, what="study", leaves=(RESULT,), upgrade=upgrade)
     folder.begin()
 
     result = folder.path / RESULT

@@ -45,12 +45,12 @@ def test_wrong_usage_is_2(arguments, capsys):
 def test_presets_shows_the_numbers_of_parameters_of_the_networks(capsys):
     assert run("presets") == 0
     rows = {line.split()[0]: line.split() for line in capsys.readouterr().out.splitlines()}
-    assert set(presets.names()) < set(rows)
+    assert set(presets.preset_names()) < set(rows)
     assert rows["coda_s_cifar10"][1] == "7,782,816"
     for name in ("coda_digits", "coda_xs_cifar10"):
         assert rows[name][1] == f"{CoDANet.from_preset(name, load_weights=False).count_params():,}"
-    assert {name: row[3] for name, row in rows.items() if name in presets.names()} == {
-        name: "yes" if presets.folder(name) else "no" for name in presets.names()
+    assert {name: row[3] for name, row in rows.items() if name in presets.preset_names()} == {
+        name: "yes" if presets.preset_folder(name) else "no" for name in presets.preset_names()
     }
 
 

@@ -52,8 +52,8 @@ def test_the_papers_recipe_with_everything_that_can_be_watched(train, tmp_path, 
 
     figures = json.loads((tmp_path / "model" / presets.CONFIG_FILE).read_text())["training_figures"]
     recipe = Recipe(**figures["recipe"])
-    chosen = (recipe.recipe, recipe.epochs, recipe.batch_size, recipe.ema, recipe.linear_map_regularization)
-    assert chosen == ("paper", 2, 240, 0.5, 0.01)
+    chosen = (recipe.recipe, recipe.epochs, recipe.batch_size, recipe.ema, recipe.penalties)
+    assert chosen == ("paper", 2, 240, 0.5, {"linear_map": 0.01})
     assert (recipe.schedule, recipe.decay, recipe.augmentation) == ("step", 1.5, "flip_crop")
     assert not {"maps", "localization", "tensorboard"} & set(figures["arguments"])
 
@@ -65,7 +65,7 @@ def test_the_papers_recipe_with_everything_that_can_be_watched(train, tmp_path, 
     assert sorted(path.name for path in tmp_path.iterdir()) == ["log.csv", "model", "training.json"]
     assert "inconsistency" in (tmp_path / "log.csv").read_text().splitlines()[0].split(",")
     contents = json.loads((tmp_path / training.ARGUMENTS).read_text())
-    assert contents["map_consistency"] == 0.5
+    assert contents["penalties"] == {"map_consistency": 0.5}
     assert (contents["recipe"], contents["learning_rate"], contents["warmup"]) == ("default", 0.01, 0.1)
     assert "Estimate: " not in capsys.readouterr().out
 

@@ -20,6 +20,18 @@ def make_images(count=6, num_classes=3):
     return rng.integers(0, 256, (count, 6, 6, 1), "uint8"), np.arange(count, dtype="int32") % num_classes
 
 
+def compile_seeded(model, penalty):
+    """Compile a model with its first penalty; training then draws the random numbers of :func:`seed_generator`."""
+    keras.utils.set_random_seed(0)
+    model.compile(penalties=[penalty])
+
+
+def seed_generator():
+    """Return a generator like the one that a model has after :func:`compile_seeded`."""
+    keras.utils.set_random_seed(0)
+    return keras.random.SeedGenerator()
+
+
 def step(model, images, labels):
     """Train for one step; what is logged of it."""
     model.reset_metrics()
@@ -47,7 +59,7 @@ def check_same_logs(logged, images, labels, *, dtype=None, num_classes=3, penalt
     logs = []
     for policy, compile_options in ((None, {}), (dtype, options)):
         model = make_model(num_classes=num_classes, dtype=policy)
-        model.compile(**penalty, **compile_options)
+        model.compile(penalties=[penalty], **compile_options)
         logs.append([step(model, images, labels) for _ in range(3)])
     for one, other in zip(*logs, strict=True):
         assert one.keys() == {"accuracy", logged, "loss"}

@@ -4,6 +4,7 @@ import pytest
 
 import keras_coda
 from keras_coda.layers.encoding import PixelDropout
+from keras_coda.models import LinearMapPenalty
 
 
 def network(**changes):
@@ -48,7 +49,7 @@ def _weights_for(model, plain):
 @pytest.mark.parametrize("regularization", [0.0, 0.1])
 def test_a_network_trains_with_it_and_its_linear_map_is_regularized_on_what_it_sees(regularization):
     model = network(pixel_dropout=0.5)
-    model.compile(linear_map_regularization=regularization)
+    model.compile(penalties=[LinearMapPenalty(regularization)])
     x, y = np.random.default_rng(0).integers(0, 256, (8, 8, 8, 1)), np.arange(8) % 3
     assert np.isfinite(model.fit(x, y, epochs=2, verbose=0).history["loss"]).all()
 

@@ -6,6 +6,7 @@ import pytest
 from keras import ops
 
 from keras_coda.explanations.decomposition import Decomposition
+from keras_coda.models import LinearMapPenalty
 from keras_coda.models.penalties.linear_map import logits_and_linear_map, true_and_other_classes
 from tests.helpers import penalized, reference
 from tests.helpers.penalized import check_gradients, check_same_logs, step
@@ -31,7 +32,7 @@ def test_loss_and_gradient_are_those_of_the_paper_in_plain_loops(rescaling):
     import tensorflow as tf
 
     model = make_model(rescaling)
-    model.compile(linear_map_regularization=LAMBDA)
+    model.compile(penalties=[LinearMapPenalty(LAMBDA)])
     images, labels = penalized.make_images(4, 2)
     x, y = tf.constant(images), tf.constant(labels)
     with tf.GradientTape() as tape:
@@ -74,7 +75,7 @@ def test_labels_of_every_form_mean_the_same(form):
 @pytest.mark.parametrize("options", [{"jit_compile": True}, {"dtype": "mixed_bfloat16"}])
 def test_xla_and_mixed_precision_give_the_same_loss_and_map(options):
     images, labels = penalized.make_images(8, 2)
-    options = {"num_classes": 2, "penalty": {"linear_map_regularization": LAMBDA}, **options}
+    options = {"num_classes": 2, "penalty": LinearMapPenalty(LAMBDA), **options}
     check_same_logs("linear_map", images, labels, **options)
 
 
@@ -83,7 +84,7 @@ def test_fit_logs_the_map_and_makes_it_smaller():
     histories = []
     for weight in (0.0, 5.0):
         model = make_model()
-        model.compile(keras.optimizers.Adam(0.02), linear_map_regularization=weight)
+        model.compile(keras.optimizers.Adam(0.02), penalties=[LinearMapPenalty(weight)])
         history = model.fit(images, labels, validation_data=(images, labels), epochs=8, verbose=0).history
         histories.append(history)
         assert not [name for name in history if name.startswith("val_linear")]
@@ -100,11 +101,11 @@ def test_fit_logs_the_map_and_makes_it_smaller():
 def test_a_saved_model_goes_on_with_its_regularization(tmp_path):
     images, labels = penalized.make_images(4, 2)
     model = make_model()
-    model.compile(linear_map_regularization=LAMBDA)
+    model.compile(penalties=[LinearMapPenalty(LAMBDA)])
     model.train_on_batch(images, labels)
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras")
-    assert loaded.linear_map_regularization == LAMBDA
+    assert loaded.penalties == (LinearMapPenalty(LAMBDA),)
     assert step(loaded, images, labels) == pytest.approx(step(model, images, labels), rel=1e-5)
     model.compile()
     assert step(model, images, labels).keys() == {"accuracy", "loss"}
@@ -112,5 +113,5 @@ def test_a_saved_model_goes_on_with_its_regularization(tmp_path):
 
 @pytest.mark.parametrize("weight", [-0.1, float("nan"), "much"])
 def test_a_weight_out_of_range_is_refused(weight):
-    with pytest.raises(ValueError, match="linear_map_regularization"):
-        make_model().compile(linear_map_regularization=weight)
+    with pytest.raises(ValueError, match="`LinearMapPenalty.weight` must .*Received: LinearMapPenalty.weight="):
+        make_model().compile(penalties=[LinearMapPenalty(weight)])

@@ -7,11 +7,20 @@ from keras import ops
 
 from keras_coda import CoDANet
 from keras_coda.explanations.decomposition import Decomposition
+from keras_coda.models import LinearMapPenalty, MapConsistency
 from keras_coda.models.losses import soft_labels
 from keras_coda.models.penalties import map_consistency
 from keras_coda.models.penalties.map_consistency import masks, mix, whole_and_masked
 from tests.helpers import reference
-from tests.helpers.penalized import check_gradients, check_same_logs, make_images, make_model, step
+from tests.helpers.penalized import (
+    check_gradients,
+    check_same_logs,
+    compile_seeded,
+    make_images,
+    make_model,
+    seed_generator,
+    step,
+)
 
 MU = 0.7
 
@@ -39,8 +48,8 @@ def expected(layers, model, images, labels, classes, keep):
 
 
 def draws(model, images, labels):
-    """The mixtures, classes and masks that the loss draws first with seed 0."""
-    seed = keras.random.SeedGenerator(0)
+    """Return the mixtures, classes and masks of the first step after `compile_seeded`."""
+    seed = seed_generator()
     mixtures, soft, classes = mix(ops.cast(images, "float32"), soft_labels(labels, model.num_classes), seed)
     contributions = Decomposition.of(model).explain(mixtures, classes[:, None])["contributions"][:, 0]
     found = (mixtures, soft, classes, masks(contributions, seed))
@@ -52,8 +61,7 @@ def test_loss_and_gradient_are_those_of_plain_loops(rescaling):
     import tensorflow as tf
 
     model = make_model(rescaling, temperature=0.3, pixel_dropout=0.5)  # dropout is left out
-    model.compile(map_consistency=MU)
-    model._draws = keras.random.SeedGenerator(0)
+    compile_seeded(model, MapConsistency(MU))
     images, labels = make_images()
     x, y = tf.constant(images), tf.constant(labels)
     with tf.GradientTape() as tape:
@@ -64,7 +72,7 @@ def test_loss_and_gradient_are_those_of_plain_loops(rescaling):
     entropy, divergence = expected(layers, model, *known)
     assert divergence > 1e-3
     assert float(loss) == pytest.approx(entropy + MU * divergence, rel=1e-5)
-    _, _, _, found = whole_and_masked(Decomposition.of(model), x, y, None, keras.random.SeedGenerator(0))
+    _, _, _, found = whole_and_masked(Decomposition.of(model), x, y, None, seed_generator())
     assert float(found) == pytest.approx(divergence, rel=1e-4)
 
     def total(layers):
@@ -133,18 +141,17 @@ def test_labels_of_every_form(form):
 
 def test_a_label_that_does_not_exist_makes_the_loss_nan():
     model = make_model()
-    model.compile(map_consistency=MU)
+    model.compile(penalties=[MapConsistency(MU)])
     images, labels = make_images()
     assert np.isnan(step(model, images, labels + 1)["loss"])
 
 
 def test_sample_weights_count():
     images, labels = make_images()
-    model = make_model()
-    model.compile(map_consistency=1e-9)
     losses = []
     for weights in (None, np.ones(6), np.full((6, 1), 3.0), np.zeros(6)):
-        model._draws = keras.random.SeedGenerator(0)
+        model = make_model()
+        compile_seeded(model, MapConsistency(1e-9))
         losses.append(float(model.compute_loss(images, labels, model(images), weights)))
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
     assert losses[2] == pytest.approx(3 * losses[0], rel=1e-5)
@@ -158,7 +165,7 @@ def test_xla_and_mixed_precision_give_the_same(options, monkeypatch):
     monkeypatch.setattr(map_consistency, "mix", lambda images, labels, _: (0.8 * images, labels, ops.array(classes)))
     monkeypatch.setattr(map_consistency, "masks", lambda maps, _: ops.cast(maps > ops.mean(maps), "float32"))
     images, labels = make_images(8)
-    check_same_logs("inconsistency", images, labels, penalty={"map_consistency": MU}, **options)
+    check_same_logs("inconsistency", images, labels, penalty=MapConsistency(MU), **options)
 
 
 def test_fit_on_images_of_any_size_logs_it_and_makes_maps_foretell_better():
@@ -167,7 +174,7 @@ def test_fit_on_images_of_any_size_logs_it_and_makes_maps_foretell_better():
     for weight in (0.0, 5.0):
         keras.utils.set_random_seed(0)
         model = CoDANet(3, filters=(4, 3), ranks=2, strides=1, input_shape=(None, None, 1), temperature=3)
-        model.compile(keras.optimizers.Adam(0.02), map_consistency=weight)
+        model.compile(keras.optimizers.Adam(0.02), penalties=[MapConsistency(weight)])
         data = {"validation_data": (images, labels), "epochs": 12, "batch_size": 16, "verbose": 0}
         history = model.fit(images, labels, **data).history
         assert not [name for name in history if name.startswith("val_incons")]
@@ -182,13 +189,13 @@ def test_fit_on_images_of_any_size_logs_it_and_makes_maps_foretell_better():
 def test_a_saved_model_goes_on_with_it_and_another_compilation_ends_it(tmp_path):
     images, labels = make_images()
     model = make_model()
-    model.compile(map_consistency=MU)
+    model.compile(penalties=[MapConsistency(MU)])
     model.train_on_batch(images, labels)
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras")
-    assert loaded.map_consistency == MU
+    assert loaded.penalties == (MapConsistency(MU),)
     assert step(loaded, images, labels).keys() == {"accuracy", "inconsistency", "loss"}
-    model.compile(linear_map_regularization=0.1)
+    model.compile(penalties=[LinearMapPenalty(0.1)])
     assert step(model, images, labels).keys() == {"accuracy", "linear_map", "loss"}
     model.compile()
     assert step(model, images, labels).keys() == {"accuracy", "loss"}
@@ -196,10 +203,5 @@ def test_a_saved_model_goes_on_with_it_and_another_compilation_ends_it(tmp_path)
 
 @pytest.mark.parametrize("weight", [-0.1, float("nan"), "much"])
 def test_a_weight_out_of_range_is_refused(weight):
-    with pytest.raises(ValueError, match="map_consistency"):
-        make_model().compile(map_consistency=weight)
-
-
-def test_one_penalty_at_a_time():
-    with pytest.raises(ValueError, match="Only one of.*Received: linear_map_regularization=0.1, map_consistency=0.2"):
-        make_model().compile(linear_map_regularization=0.1, map_consistency=0.2)
+    with pytest.raises(ValueError, match="`MapConsistency.weight` must .*Received: MapConsistency.weight="):
+        make_model().compile(penalties=[MapConsistency(weight)])

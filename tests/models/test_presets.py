@@ -22,9 +22,9 @@ def test_architectures_have_the_parameters_of_their_table(name, parameters, inpu
     model = CoDANet.from_preset(name, load_weights=False)
     assert model.count_params() == parameters
     assert model.input_shape[1:] == input_shape
-    assert presets.count_parameters(name) == parameters
-    assert name in presets.names()
-    assert presets.description(name)
+    assert presets.preset_parameters(name) == parameters
+    assert name in presets.preset_names()
+    assert presets.preset_description(name)
 
 
 def test_presets_take_overrides():
@@ -59,7 +59,9 @@ def test_unknown_presets_name_near_matches():
 
 
 def test_an_architecture_without_weights_says_so():
-    with pytest.raises(ValueError, match="must come with weights. Received: 'coda_l_imagenet100'"):
+    with pytest.raises(
+        ValueError, match="must come with weights. Received: preset='coda_l_imagenet100', load_weights=True"
+    ):
         CoDANet.from_preset("coda_l_imagenet100", load_weights=True)
 
 

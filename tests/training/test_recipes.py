@@ -75,7 +75,7 @@ def test_step_schedule_refuses(changes, message):
 
 def test_the_papers_recipes_are_those_of_its_supplement():
     cifar, imagenet = (
-        recipes.recipe("paper", presets.architecture(name)["input_shape"][:2])
+        recipes.recipe("paper", presets.preset_architecture(name)["input_shape"][:2])
         for name in ("coda_s_cifar10", "coda_l_imagenet100")
     )
     assert (cifar.epochs, cifar.batch_size, cifar.augmentation) == (200, 16, "flip_crop")
@@ -93,7 +93,12 @@ def test_the_papers_recipes_are_those_of_its_supplement():
 
 @pytest.mark.parametrize(
     "recipe",
-    [Recipe(), recipes.recipe("paper"), Recipe(ema=0.99, linear_map_regularization=1.0), Recipe(map_consistency=0.5)],
+    [
+        Recipe(),
+        recipes.recipe("paper"),
+        Recipe(ema=0.99, penalties={"linear_map": 1.0}),
+        Recipe(penalties={"map_consistency": 0.5}),
+    ],
 )
 def test_recipes_survive_json(recipe):
     assert Recipe(**json.loads(json.dumps(dataclasses.asdict(recipe)))) == recipe
@@ -113,11 +118,33 @@ def test_recipes_survive_json(recipe):
         ({"augmentation": "mixup"}, "flip_crop"),
         ({"resize_ratio": 0.5}, "resize_ratio"),
         ({"ema": 1.0}, "ema"),
-        ({"linear_map_regularization": -1}, "linear_map_regularization"),
-        ({"map_consistency": -1}, "map_consistency"),
-        ({"linear_map_regularization": 1, "map_consistency": 1}, "Only one of"),
+        ({"penalties": {"linear_map": -1}}, "`LinearMapPenalty.weight` must not be negative"),
+        ({"penalties": {"map_consistency": -1}}, "`MapConsistency.weight` must not be negative"),
+        ({"penalties": {"linear_map": 1, "map_consistency": 1}}, "Only one of"),
+        ({"penalties": {"smooth": 1}}, r"one of \['linear_map', 'map_consistency'\]. Received: penalties=\['smooth'\]"),
+        ({"penalties": [1]}, "`penalties` must be a dict"),
     ],
 )
 def test_a_recipe_refuses(changes, message):
     with pytest.raises(ValueError, match=message):
         Recipe(**changes)
+
+
+@pytest.mark.parametrize(
+    ("former", "penalties"),
+    [
+        ({"linear_map_regularization": 0.1, "map_consistency": 0.0}, {"linear_map": 0.1}),
+        ({"linear_map_regularization": 0.0, "map_consistency": 0.5}, {"map_consistency": 0.5}),
+        ({"linear_map_regularization": 0.0}, {}),  # recorded before there was another one
+    ],
+)
+def test_what_earlier_versions_recorded_is_read(former, penalties):
+    recorded = {"epochs": 5, **former}
+    assert Recipe(**recipes.upgrade(recorded)) == Recipe(epochs=5, penalties=penalties)
+    study = recipes.upgrade({"recipe": recorded, "grid": 3})
+    assert study == {"recipe": {"epochs": 5, "penalties": penalties}, "grid": 3}
+    assert recipes.upgrade(study) == study
+
+
+def test_a_penalty_without_weight_is_none():
+    assert Recipe(penalties={"linear_map": 0}) == Recipe()

@@ -77,7 +77,7 @@ def averaged(tmp_path_factory):
     return model, training.train(model, make_data(), out, **options), out, kernels
 
 
-@pytest.mark.parametrize("changes", [{}, {"ema": 0.7, "linear_map_regularization": 0.5}], ids=["plain", "all"])
+@pytest.mark.parametrize("changes", [{}, {"ema": 0.7, "penalties": {"linear_map": 0.5}}], ids=["plain", "all"])
 def test_resumed_training_has_the_epochs_and_rates_of_an_uninterrupted_one(changes, tmp_path, interrupt):
     data = make_data()
     whole, parts, resumed = (make_model(filters=(3, 2)) for _ in range(3))
@@ -92,7 +92,7 @@ def test_resumed_training_has_the_epochs_and_rates_of_an_uninterrupted_one(chang
     training.train(resumed, data, tmp_path / "parts", **options)
 
     logs = read_log(tmp_path / "whole"), read_log(tmp_path / "parts")
-    assert ("linear_map" in logs[0][0]) == ("linear_map_regularization" in changes)
+    assert ("linear_map" in logs[0][0]) == ("penalties" in changes)
     for key in logs[0][0].keys() - {"seconds"}:
         assert [row[key] for row in logs[0]] == [row[key] for row in logs[1]]
     # These data are not shuffled, and there is but one other class: even the weights must agree.
@@ -158,7 +158,7 @@ def test_diverging_training_is_an_error_and_keeps_the_last_good_backup(tmp_path,
 
 # A training that version 0.1.0 began: `make_model(filters=(3, 2))` and `make_data`, interrupted after epoch 2.
 EARLIER = Path(__file__).parents[1] / "golden" / "written_by_0_1_0" / "training"
-EARLIER_OPTIONS = {"epochs": 3, "ema": 0.7, "linear_map_regularization": 0.5, "verbose": 0}
+EARLIER_OPTIONS = {"epochs": 3, "ema": 0.7, "penalties": {"linear_map": 0.5}, "verbose": 0}
 
 
 def test_a_training_that_an_earlier_version_began_is_resumed(tmp_path):
