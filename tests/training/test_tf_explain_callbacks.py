@@ -1,10 +1,12 @@
-"""What tf-explain's own callbacks do with a CoDA-Net under ``fit``: docs/training.md tells users what is found here."""
+"""tf-explain's own callbacks with a CoDA-Net under ``fit``: the table in docs/training.md says what is tested here."""
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 import keras_coda
+from tests.helpers.events import events
 
 callbacks = pytest.importorskip("tf_explain.callbacks")
 pytest.importorskip("tensorboard")
@@ -25,26 +27,29 @@ BLACK = {
 }
 
 
-def train(name, folder, **arguments):
-    """Train a small network for two epochs with one of the callbacks; return the pictures that it logged."""
-    rng = np.random.default_rng(0)
-    images = rng.uniform(0, 255, (4, SIZE, SIZE, 3)).astype("float32")
+@pytest.fixture(scope="module")
+def train():
+    """A function that trains a small network for two epochs with one of the callbacks; returns the pictures it logs."""
+    images = np.random.default_rng(0).uniform(0, 255, (4, SIZE, SIZE, 3)).astype("float32")
+    keras.utils.set_random_seed(0)
     model = keras_coda.CoDANet(
         4, input_shape=(SIZE, SIZE, 3), filters=(8, 4), ranks=(4, 4), kernel_sizes=(3, 3), strides=(1, 1)
     )
-    callback = getattr(callbacks, name)((images, None), output_dir=folder, **arguments)
-    model.fit(images, np.arange(4), epochs=2, verbose=0, callbacks=[callback])
-    pictures = []
-    for file in folder.glob("*/events*"):
-        for record in tf.data.TFRecordDataset(str(file)):
-            for value in tf.compat.v1.Event.FromString(record.numpy()).summary.value:
-                pictures += [tf.io.decode_image(data).numpy() for data in value.tensor.string_val[2:]]
-    return pictures
+    weights = model.get_weights()
+
+    def train(name, folder, **arguments):
+        model.set_weights(weights)  # the same network is compiled once
+        callback = getattr(callbacks, name)((images, None), output_dir=folder, **arguments)
+        model.fit(images, np.arange(4), epochs=2, verbose=0, callbacks=[callback])
+        values = [value for event in events(folder) for value in event.summary.value]
+        return [tf.io.decode_image(data).numpy() for value in values for data in value.tensor.string_val[2:]]
+
+    return train
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")  # Keras: inputs in a list
 @pytest.mark.parametrize("name", WORKING)
-def test_they_log_a_picture_in_each_epoch(name, tmp_path):
+def test_they_log_a_picture_in_each_epoch(name, train, tmp_path):
     pictures = train(name, tmp_path, **WORKING[name])
     assert len(pictures) == 2, "one picture for each epoch"
     for picture in pictures:
@@ -54,12 +59,12 @@ def test_they_log_a_picture_in_each_epoch(name, tmp_path):
 
 @pytest.mark.filterwarnings("ignore::UserWarning")  # tf-explain: no activation at the end
 @pytest.mark.parametrize("name", BLACK)
-def test_those_of_plain_gradients_log_black_pictures(name, tmp_path):
+def test_those_of_plain_gradients_log_black_pictures(name, train, tmp_path):
     pictures = train(name, tmp_path, **BLACK[name])
     assert len(pictures) == 2
     assert not any(picture.any() for picture in pictures)
 
 
-def test_grad_cam_has_to_be_told_the_layer(tmp_path):
+def test_grad_cam_has_to_be_told_the_layer(train, tmp_path):
     with pytest.raises(AttributeError, match="output_shape"):  # Keras 3 has no such attribute
         train("GradCAMCallback", tmp_path, class_index=1)
