@@ -2,6 +2,7 @@
 
 import pathlib
 import sys
+import tempfile
 
 import keras
 import numpy as np
@@ -48,7 +49,13 @@ for policy in ("float32", "mixed_bfloat16"):
         3, input_shape=(None, None, 1), filters=(4, 5, 3), ranks=3, strides=(1, 2, 1), temperature=1, dtype=policy
     )
     before = model.explain(images).logits
-    losses = model.fit(images, np.arange(8) % 3, epochs=3, verbose=0).history["loss"]
+    with tempfile.TemporaryDirectory() as folder:
+        maps = keras_coda.training.ContributionMaps(images, folder, folder, every=3)  # compiled by `explain` above
+        history = model.fit(images, np.arange(8) % 3, epochs=3, verbose=0, callbacks=[maps]).history
+        assert history["largest_residual"][-1] < 1e-5
+        assert [path.name for path in pathlib.Path(folder).glob("*.png")] == ["epoch-000003.png"]
+        assert len(list(pathlib.Path(folder).glob("maps/events*"))) == 1
+    losses = history["loss"]
     assert np.isfinite(losses).all()
     assert losses[-1] < losses[0]
     for wrt in (None, "dau_1", "dau_3"):
