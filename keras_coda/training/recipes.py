@@ -1,4 +1,4 @@
-"""How a network is trained, as data: what there is to choose, this package's choice and the papers'."""
+"""Recipes: the settings of a training as data, with this package's default and those of the papers."""
 
 import dataclasses
 
@@ -14,29 +14,31 @@ SCHEDULES = ("cosine", "step")
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """Everything that a training does beside its network and its images.
+    """The settings of a training, other than the network and the data.
 
     The optimizer is Adam. All fields are JSON-serializable: ``Recipe(**json.loads(text))`` reads what
     ``json.dumps(dataclasses.asdict(recipe))`` wrote, and ``dataclasses.replace(recipe, epochs=5)`` changes a field.
 
     Args:
-        recipe: name, for the record.
+        recipe: name, which is only recorded.
         epochs: int, passes over the training images.
-        batch_size: int, images per step. Whoever loads the data makes the batches.
+        batch_size: int, images per step. :func:`keras_coda.data.load` makes the batches, not the training.
         learning_rate: float > 0, the peak.
         schedule: ``"cosine"``, see :func:`~keras_coda.training.schedules.cosine_schedule`, or ``"step"``, see
             :func:`~keras_coda.training.schedules.step_schedule`.
         warmup: float in [0, 1), the share of the steps (schedule "step": of the epochs) in which the rate rises.
-        warmup_rate: float > 0, where the rate begins to rise; None for the schedule's default. For "step" only.
-        decay: float >= 1, by what the rate is divided ...
-        decay_epochs: int, ... every so many epochs. Both for "step" only.
-        augmentation: ``"none"``, ``"flip_crop"``, ``"rand_augment"``, or None for what suits the data; see ``augment``
-            of :func:`keras_coda.data.load`, which does it.
-        resize_ratio: float >= 1, by how much images are larger before they are cropped; see the same.
-        ema: None, or the momentum in (0, 1) of an exponential moving average of the weights, which is what the
-            training then validates and ends with.
-        penalties: weights (float >= 0) of what is added to the loss, by name: ``"linear_map"``, see
-            :class:`~keras_coda.models.LinearMapPenalty`, or ``"map_consistency"``, see
+        warmup_rate: float > 0, the rate at the beginning of the warm-up; None for the schedule's default. Only for
+            "step".
+        decay: float >= 1, the divisor of the rate. Only for "step".
+        decay_epochs: int, number of epochs after which the rate is divided again. Only for "step".
+        augmentation: ``"none"``, ``"flip_crop"``, ``"rand_augment"``, or None to choose by the data; see ``augment``
+            of :func:`keras_coda.data.load`, which augments the images.
+        resize_ratio: float >= 1, size of the images before they are cropped relative to the size after it; see
+            ``resize_ratio`` of :func:`keras_coda.data.load`.
+        ema: momentum in (0, 1) of an exponential moving average of the weights, with which the network is validated
+            and the training ends; None for no averaging.
+        penalties: weights (float >= 0) of the optional penalty terms added to the classification loss, by name:
+            ``"linear_map"``, see :class:`~keras_coda.models.LinearMapPenalty`, or ``"map_consistency"``, see
             :class:`~keras_coda.models.MapConsistency`. Only one may be above 0.
 
     Raises:
@@ -82,10 +84,10 @@ class Recipe:
         require(isinstance(self.penalties, dict), "`penalties` must be a dict", penalties=self.penalties)
         weights = zip(self.penalties, (penalty.weight for penalty in get_penalties(self.penalties)), strict=True)
         object.__setattr__(self, "penalties", {name: weight for name, weight in weights if weight})
-        self.learning_rates(1)  # checks the others
+        self.learning_rates(1)  # checks the other fields
 
     def learning_rates(self, steps_per_epoch: int) -> keras.optimizers.schedules.LearningRateSchedule:
-        """Return the learning rate of every step of a training with so many steps per epoch."""
+        """Return the learning rate schedule of a training with ``steps_per_epoch`` steps in each epoch."""
         steps = check_int("epochs", self.epochs) * steps_per_epoch
         if self.schedule == "cosine":
             return cosine_schedule(self.learning_rate, steps, int(self.warmup * steps))
@@ -100,14 +102,14 @@ class Recipe:
         )
 
     def optimizer(self, steps_per_epoch: int) -> keras.optimizers.Adam:
-        """Return the optimizer for a training with so many steps per epoch."""
+        """Return the optimizer of a training with ``steps_per_epoch`` steps in each epoch."""
         rates = self.learning_rates(steps_per_epoch)
         if self.ema is None:
             return keras.optimizers.Adam(rates)
         return keras.optimizers.Adam(rates, use_ema=True, ema_momentum=self.ema)
 
     def describe(self) -> str:
-        """Say in a few words how the weights are optimized."""
+        """Return a short description of the optimization."""
         words = ["Adam"]
         if self.warmup:
             words.append("linear warm-up")
@@ -120,10 +122,11 @@ class Recipe:
 
 
 def upgrade(arguments: dict) -> dict:
-    """Return the arguments of a training or study that an earlier version recorded, as this version records them.
+    """Convert the arguments that an earlier version recorded for a training, study or search to those of this version.
 
     Args:
-        arguments: fields of a recipe among other things, or with the dict of a whole recipe under ``"recipe"``.
+        arguments: dict with the fields of a recipe among others (training), or with a dict of them under ``"recipe"``
+            (study and search).
     """
     if isinstance(arguments.get("recipe"), dict):
         return {**arguments, "recipe": upgrade_penalties(arguments["recipe"])}
@@ -146,9 +149,9 @@ def recipe(name: str, image_size=(32, 32)) -> Recipe:
     """Return a recipe by name.
 
     Args:
-        name: ``"default"``, for a few epochs on a CPU, or ``"paper"``: the authors' for CIFAR-10 or, for networks that
-            take images of 128 pixels and more, for ImageNet-100.
-        image_size: ``(height, width)`` that the network takes; None entries stand for any.
+        name: ``"default"``, for a few epochs on a CPU, or ``"paper"``: the authors' recipe for CIFAR-10, or for
+            ImageNet-100 if the network takes images of 128 pixels or more.
+        image_size: ``(height, width)`` of the network's images in pixels, each None for any size.
 
     Raises:
         ValueError: for another name.
