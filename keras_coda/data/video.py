@@ -1,6 +1,6 @@
-"""Video files: frames read one at a time, in the order of time, and a video written frame by frame.
+"""Video files, read and written one frame at a time.
 
-Reading and writing is FFmpeg's, by PyAV (the extra ``video``), whose wheels bring FFmpeg along.
+FFmpeg reads and writes them, through PyAV (the extra ``video``), whose wheels contain FFmpeg.
 """
 
 import contextlib
@@ -13,11 +13,12 @@ from typing import NamedTuple
 import numpy as np
 
 from keras_coda.utils.atomic import new_file
+from keras_coda.utils.optional import import_optional
 
-# Ending of a file: container, codec, pixel format and options of the codec. FFV1 loses nothing.
+# Ending of a file: container, codec, pixel format and options of the codec. FFV1 is lossless.
 _H264 = ("libx264", "yuv420p", {"preset": "veryfast", "crf": "18"})
 ENCODINGS = {".mp4": ("mp4", *_H264), ".mov": ("mov", *_H264), ".mkv": ("matroska", "ffv1", "bgr0", {})}
-_BT709, _LIMITED_RANGE = 1, 1  # of H.273: written into the file, so that no player has to guess
+_BT709, _LIMITED_RANGE = 1, 1  # of H.273, written into the file so that players need not guess
 _PATIENCE = 0.5  # seconds that a video may end before the time in its header
 
 
@@ -28,7 +29,7 @@ class Frame(NamedTuple):
         time: seconds since the video began.
         ticks: the same in units of the video's ``time_base``.
         length: seconds for which it is shown.
-        pixels: ``(H, W, 3)`` uint8, RGB, turned the way players show it.
+        pixels: ``(H, W, 3)`` uint8, RGB, turned as players show it.
     """
 
     time: float
@@ -38,26 +39,26 @@ class Frame(NamedTuple):
 
 
 class VideoSource:
-    """A video file to read, as often as needed.
+    """A video file; it can be read several times.
 
     Args:
         path: a file that FFmpeg can read.
 
     Raises:
         ImportError: without the extra ``video``.
-        ValueError: if there is no such file, if it is no video, or if not one frame can be read.
+        ValueError: if the file does not exist, is no video, or has no readable frame.
 
     Attributes:
         path: the file.
         size: height and width of its frames.
         rate: frames per second, on average.
         time_base: the unit of ``Frame.ticks`` in seconds.
-        duration: seconds, None if the file does not tell.
+        duration: seconds, None if the file does not say.
         has_audio: whether there is sound.
     """
 
     def __init__(self, path: str | os.PathLike):
-        self._av = _import_av()
+        self._av = import_optional("av", extra="video", purpose="Reading and writing videos")
         self.path = Path(path).expanduser()
         if not self.path.is_file():
             what = "which is a folder" if self.path.is_dir() else "which does not exist"
@@ -78,17 +79,17 @@ class VideoSource:
         self.size = first.pixels.shape[:2]
 
     def frames(self, start: float = 0.0, end: float | None = None) -> Iterator[Frame]:
-        """Read the frames of a span of time; one is kept at a time.
+        """Read the frames of a span of time; only one is in memory at a time.
 
         Args:
             start: seconds.
-            end: seconds, None for all that follow. The frame at this very time is no longer part of the span.
+            end: seconds, None for the end of the video. A frame at exactly this time does not belong to the span.
 
         Yields:
-            A :class:`Frame` after the other, ``time`` strictly increasing.
+            Each :class:`Frame`, ``time`` strictly increasing.
 
         Raises:
-            ValueError: for a damaged or cut off video, and for frames that change their size; when it comes to them.
+            ValueError: for a damaged or cut off video and for frames of another size, once they are reached.
         """
         last = covered = 0.0
         for frame in self._decode(start if self._can_seek(start) else 0.0):
@@ -106,7 +107,7 @@ class VideoSource:
             self._refuse(f"after {last:.2f} of {self.duration:.2f} s there are no more frames", last)
 
     def count(self, start: float, end: float | None) -> int | None:
-        """Return about how many frames a span has, or None."""
+        """Return the approximate number of frames of a span, or None if it is unknown."""
         if self.duration is None:
             return None
         return max(1, round((min(self.duration, self.duration if end is None else end) - start) * self.rate))
@@ -125,7 +126,7 @@ class VideoSource:
             yield container, stream
 
     def _decode(self, start):
-        """Read all frames from the last key frame before ``start`` on."""
+        """Read all frames, beginning with the last key frame before ``start``."""
         ticks, step = None, max(1, round(1 / (self.rate * self.time_base)))
         with self._open() as (container, stream):
             try:
@@ -141,7 +142,7 @@ class VideoSource:
                 self._refuse(_cause(error), 0.0 if ticks is None else float(ticks * self.time_base), error)
 
     def _can_seek(self, start):
-        """Tell whether the file's index leads to a frame that is not past ``start``."""
+        """Return whether seeking to ``start`` leads to a frame that is not after it."""
         if start <= 0:
             return False
         with contextlib.suppress(ValueError):
@@ -158,11 +159,11 @@ class VideoSource:
 def new_video(
     path: str | os.PathLike, size: tuple[int, int], time_base: Fraction, rate: Fraction
 ) -> Iterator[Callable[[np.ndarray, int], None]]:
-    """Give a function that adds a frame to a video, which gets its name once the block ends without an error.
+    """Yield a function that adds frames to a new video; the file appears when the block ends without an error.
 
     Args:
-        path: to write, whole or not at all; a file of that name is replaced. Its ending chooses the format: ``.mp4``
-            and ``.mov`` are H.264, which players know, ``.mkv`` is FFV1, which keeps every pixel as it is.
+        path: file to write, completely or not at all; an existing file is replaced. Its ending chooses the format:
+            ``.mp4`` and ``.mov`` are H.264, which all players know; ``.mkv`` is FFV1, which is lossless.
         size: height and width, even numbers for H.264.
         time_base: unit of ticks, in seconds.
         rate: frames per second, on average.
@@ -172,9 +173,9 @@ def new_video(
 
     Raises:
         ImportError: without the extra ``video``.
-        ValueError: for another ending.
+        ValueError: if the ending of ``path`` is another one.
     """
-    av = _import_av()
+    av = import_optional("av", extra="video", purpose="Reading and writing videos")
     container_format, codec, pixel_format, options = encoding(path)
     with new_file(path) as temporary, av.open(str(temporary.resolve()), "w", format=container_format) as container:
         stream = container.add_stream(codec, rate=rate, options=options)
@@ -195,11 +196,11 @@ def new_video(
             container.mux(stream.encode(frame))
 
         yield add
-        container.mux(stream.encode())  # those that the encoder holds back
+        container.mux(stream.encode())  # frames that the encoder still holds
 
 
 def encoding(path: str | os.PathLike) -> tuple[str, str, str, dict[str, str]]:
-    """Return container, codec, pixel format and options for a path, or raise the ``ValueError`` that names endings."""
+    """Return container, codec, pixel format and options for a path; raise ``ValueError`` if its ending is unknown."""
     suffix = Path(path).suffix.lower()
     if suffix not in ENCODINGS:
         raise ValueError(
@@ -207,16 +208,6 @@ def encoding(path: str | os.PathLike) -> tuple[str, str, str, dict[str, str]]:
             "to keep every pixel as it is."
         )
     return ENCODINGS[suffix]
-
-
-def _import_av():
-    try:
-        import av
-    except ImportError as error:
-        raise ImportError(
-            f'Videos need a package that is missing. Received: {error}. Install it: pip install "keras-coda[video]".'
-        ) from error
-    return av
 
 
 def _cause(error):

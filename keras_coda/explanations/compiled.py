@@ -1,7 +1,6 @@
-"""Explanations through compiled functions, a bounded amount of memory at a time."""
+"""Explanations through compiled functions that use a bounded amount of memory."""
 
 import contextlib
-import time
 import weakref
 from collections.abc import Callable
 
@@ -11,20 +10,20 @@ from keras import ops
 
 from keras_coda.explanations.decomposition import Decomposition
 from keras_coda.utils.checks import to_numpy
+from keras_coda.utils.progress import Progress
 
 # Pixels explained at a time, over images and over images and classes: memory of the coda_s_cifar10 network stays below
 # about 3 GB. One class at a time needs less per pixel and class than several do.
 _PIXELS, _TARGETS, _BATCH = 2**18, 2**19, 32
-_PATIENCE = 2.0  # seconds before a progress bar appears
 
 
 def default_batch_size(height: int, width: int) -> int:
-    """Return how many images of a size to look at together: up to 32, fewer if they are larger than 90x90."""
+    """Return how many images of a size are explained at a time: up to 32, fewer if they are larger than 90x90."""
     return max(1, min(_BATCH, _PIXELS // (height * width)))
 
 
 class CompiledExplainer:
-    """Explanation functions of one model, kept so that a repeated shape is never traced again.
+    """The compiled explanation functions of one model; they are kept, so that no shape is traced twice.
 
     Attributes:
         decomposition: the :class:`~keras_coda.explanations.decomposition.Decomposition` of the model.
@@ -43,32 +42,34 @@ class CompiledExplainer:
             images: ``(B, H, W, c)`` float32.
             classes: None, or int32 ``(B, K)``.
             top_k: int, or None where classes are given.
-            batch_size: images at a time; None for as many, up to 32, as memory should be given to.
+            batch_size: images at a time; None: chosen from the image size, at most 32.
             verbose: True for a progress bar, False for none, ``"auto"`` for one if it takes longer than two seconds.
             **options: ``depth``, ``linear_map``, ``jit_compile``.
 
         Returns:
-            What :meth:`Decomposition.explain` returns, for all images, as NumPy arrays.
+            The outputs of :meth:`Decomposition.explain` for all images, as NumPy arrays.
         """
         pixels = images.shape[1] * images.shape[2]
         size = batch_size or default_batch_size(*images.shape[1:3])
         num_targets = classes.shape[1] if top_k is None else top_k
         group = _TARGETS // (pixels * min(size, len(images)))
         group = min(num_targets, group if group >= 4 else 1)
-        progress = _Progress(len(images), verbose)
         parts = []
-        for start in range(0, len(images), size):
-            chunk = images[start : start + size]
-            count = len(chunk)
-            if options["jit_compile"] and start > 0 and count < size:  # XLA would compile again for the last few
-                chunk = np.concatenate([chunk, np.zeros_like(chunk[:1]).repeat(size - count, axis=0)])
-            wanted = None
-            if classes is not None:
-                wanted = classes[start : start + size]
-                wanted = np.concatenate([wanted, wanted[:1].repeat(len(chunk) - count, axis=0)])
-            part = self._explain_groups(chunk, wanted, top_k, group, options)
-            parts.append({name: value[:count] for name, value in part.items()})
-            progress.add(count)
+        with Progress(len(images), "image", show=verbose) as progress:
+            for start in range(0, len(images), size):
+                chunk = images[start : start + size]
+                count = len(chunk)
+                # The last chunk may be smaller. XLA would compile again for it.
+                missing = size - count if options["jit_compile"] and start > 0 else 0
+                if missing:
+                    chunk = np.concatenate([chunk, np.zeros_like(chunk[:1]).repeat(missing, axis=0)])
+                wanted = None
+                if classes is not None:
+                    wanted = classes[start : start + size]
+                    wanted = np.concatenate([wanted, wanted[:1].repeat(missing, axis=0)])
+                part = self._explain_groups(chunk, wanted, top_k, group, options)
+                parts.append({name: value[:count] for name, value in part.items()})
+                progress.add(count)
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
     def _explain_groups(self, images, classes, top_k, group, options):
@@ -97,7 +98,7 @@ class CompiledExplainer:
         if key not in self._functions:
 
             def run(*arguments):
-                self.traces += 1  # runs while tracing only, but for eager Torch
+                self.traces += 1  # counts traces, because Python runs only while tracing (but in each call on Torch)
                 return self.decomposition.explain(*arguments, top_k=top_k, depth=depth, linear_map=linear_map)
 
             backend = keras.backend.backend()
@@ -144,27 +145,11 @@ def _without_gradients(run):
     return call
 
 
-class _Progress:
-    """Keras' progress bar, shown only if it is worth it."""
-
-    def __init__(self, total, verbose):
-        self._total, self._verbose, self._start = total, verbose, time.monotonic()
-        self._done, self._bar = 0, None
-
-    def add(self, count):
-        self._done += count
-        is_long = time.monotonic() - self._start > _PATIENCE and self._done < self._total
-        if self._bar is None and (self._verbose is True or (self._verbose == "auto" and is_long)):
-            self._bar = keras.utils.Progbar(self._total, unit_name="image")
-        if self._bar is not None:
-            self._bar.update(self._done)
-
-
 _explainers = weakref.WeakKeyDictionary()
 
 
 def compiled_explainer(model: keras.Model) -> CompiledExplainer:
-    """Return the model's explainer, made at the first call and kept as long as the model lives."""
+    """Return the explainer of a model. It is made at the first call and lives as long as the model."""
     if model not in _explainers:
         _explainers[model] = CompiledExplainer(model)
     return _explainers[model]

@@ -1,4 +1,4 @@
-"""Models taken apart into an image encoding and a dynamic-linear chain."""
+"""The two parts of an explainable model: its image encoding and its chain of dynamic-linear layers."""
 
 import dataclasses
 import itertools
@@ -12,20 +12,20 @@ from keras_coda.layers.dynamic_linear import DynamicLinear, linearize_chain, pul
 
 @dataclasses.dataclass(frozen=True)
 class Decomposition:
-    """A model taken apart: the layers that encode the image, then the dynamic-linear chain up to the logits."""
+    """The parts of a model: the layers that encode the image, then the dynamic-linear chain up to the logits."""
 
     encoder: Callable
-    activations: str  # name of what the encoder gives
+    activations: str  # name of the encoder's output
     chain: tuple[DynamicLinear, ...]
     input_shape: tuple[int | None, ...]  # (H, W, c)
     num_classes: int
 
     @classmethod
     def of(cls, model: keras.Model) -> "Decomposition":
-        """Take a functional or sequential model apart.
+        """Find the parts of a functional or sequential model.
 
         Raises:
-            ValueError: if it is not a plain chain of layers that ends in ``DynamicLinear`` ones.
+            ValueError: if it is not a plain chain of layers that ends in ``DynamicLinear`` layers.
         """
         layers = list(getattr(model, "layers", []))
         rule = "An explainable model is a chain of layers, image encoding first and `DynamicLinear` layers to the end."
@@ -46,14 +46,14 @@ class Decomposition:
                 f"{rule} It maps (batch, height, width, channels) to (batch, classes). "
                 f"Received: input {images.shape}, output {logits.shape}, {sum(dynamic)} DynamicLinear layers"
             )
-        before = layers[first - 1] if first else None  # of a Sequential, `layers` leaves the input out
+        before = layers[first - 1] if first else None  # `layers` of a Sequential model has no input layer
         encoder = keras.Model(images, before.output if before else images, name="encoder")
         activations = before.name if before else "input"
         return cls(encoder, activations, tuple(layers[first:]), tuple(images.shape[1:]), logits.shape[-1])
 
     @property
     def bias(self) -> float:
-        """What a logit is when nothing contributes."""
+        """Constant that the last layer adds to the contributions of each class."""
         return float(self.chain[-1].offset)
 
     @property
@@ -64,7 +64,7 @@ class Decomposition:
         return list(found.values())
 
     def depth(self, wrt: str | None) -> int:
-        """Return how many layers of the chain lie before the activations called ``wrt`` (None: the encoded image)."""
+        """Return the number of layers of the chain before the activations named ``wrt`` (None: the encoded image)."""
         names = [self.activations]
         names += [layer.name for layer in self.chain if len(layer.output.shape) == 4]
         if wrt is not None and wrt not in names:
@@ -76,7 +76,7 @@ class Decomposition:
         return ops.cast(self.encoder(images, training=training), "float32")
 
     def logits(self, images):
-        """Logits ``(batch, classes)`` in float32, whatever the layers' dtype policy."""
+        """Return logits ``(batch, classes)`` in float32 under any dtype policy of the layers."""
         return linearize_chain(self.chain, self.encode(images))[0]
 
     def explain(self, images, classes=None, *, top_k=1, depth=0, linear_map=False) -> dict:
@@ -87,11 +87,11 @@ class Decomposition:
             classes: None for the ``top_k`` largest logits, or int32 ``(batch, K)``.
             top_k: int.
             depth: number of layers of the chain before the activations to which the contributions refer.
-            linear_map: bool, whether to return the map itself too.
+            linear_map: bool, whether to return the linear map as well.
 
         Returns:
             dict of ``logits`` (batch, classes), ``classes`` (batch, K), ``contributions`` (batch, K, h, w) and, if
-            asked for, ``linear_map`` (batch, K, h, w, channels).
+            requested, ``linear_map`` (batch, K, h, w, channels).
         """
         activations, _ = linearize_chain(self.chain[:depth], self.encode(images))
         logits, frozen = linearize_chain(self.chain[depth:], activations)
@@ -110,7 +110,7 @@ class Decomposition:
 
 
 def _source(layer):
-    """The layer whose output another takes; older Keras puts a ``Cast`` between layers of different dtype policies."""
+    """Return the layer before another; older Keras puts a ``Cast`` between layers of different dtype policies."""
     operation = layer.input._keras_history.operation if isinstance(layer.input, keras.KerasTensor) else None  # noqa: SLF001
     while type(operation).__name__ == "Cast":
         operation = operation.input._keras_history.operation  # noqa: SLF001

@@ -9,6 +9,7 @@ import numpy as np
 from keras_coda.explanations.compiled import compiled_explainer
 from keras_coda.explanations.explanation import Explanation, sigmoid
 from keras_coda.utils.checks import check_classes, check_images, check_int, to_numpy
+from keras_coda.utils.progress import track
 
 
 def explain(
@@ -27,18 +28,18 @@ def explain(
     """Explain a batch of images exactly.
 
     Args:
-        model: a functional or sequential Keras model that encodes images and then is a chain of
-            :class:`~keras_coda.layers.dynamic_linear.DynamicLinear` layers up to its logits.
+        model: a functional or sequential Keras model: layers that encode the images, then a chain of
+            :class:`~keras_coda.layers.dynamic_linear.DynamicLinear` layers up to the logits.
         images: ``(B, H, W, c)``, any real dtype, pixels in [0, 255].
         classes: which classes to explain: None for the predicted one, an int for all images, ``(B,)`` for one per
             image, or ``(B, K)``.
         top_k: explain the classes of the ``top_k`` largest logits, largest first, instead.
-        wrt: name of an inner layer whose activations the contributions shall refer to; None for the pixels.
-        linear_map: whether to return the linear map itself, too (2c times the memory of a map).
+        wrt: name of an inner layer to whose output the contributions refer; None for the pixels.
+        linear_map: whether to return the linear map as well (2c times the memory of a map).
         batch_size: images explained at a time; memory grows with it. None: up to 32, fewer if they are large (one at
             a time from 512x512 on).
         verbose: True for a progress bar, False for none, ``"auto"`` for one if it takes longer than two seconds.
-        jit_compile: whether to run through XLA; None for what the model is compiled with.
+        jit_compile: whether to use XLA; None: as the model was compiled.
         class_names: one name per class, for pictures.
 
     Returns:
@@ -47,7 +48,7 @@ def explain(
     Raises:
         TypeError: if the images' or classes' dtype is wrong.
         ValueError: for images of the wrong shape, NaN or infinite pixels, classes out of range, an unknown ``wrt``,
-            and models that are not such a chain.
+            and models of another structure.
 
     Warns:
         UserWarning: if pixels look scaled to [0, 1] or lie outside [0, 255].
@@ -90,14 +91,14 @@ def explain_batches(model: keras.Model, dataset: Iterable, **options) -> Iterato
         model: as for :func:`explain`.
         dataset: yields images ``(B, H, W, c)`` or ``(images, labels)`` with int labels ``(B,)``: a batched
             ``tf.data.Dataset``, or any iterable.
-        **options: as for :func:`explain`, but that ``classes`` must be None or an int. ``verbose=False`` hides the
+        **options: as for :func:`explain`, except that ``classes`` must be None or an int. ``verbose=False`` hides the
             progress bar over batches.
 
     Yields:
-        An :class:`Explanation` for every batch, with ``labels`` if there are any.
+        An :class:`Explanation` for each batch, with ``labels`` if the data set has them.
 
     Raises:
-        ValueError: as :func:`explain`, when it comes to the batch that is wrong.
+        ValueError: as :func:`explain`, once the wrong batch is read.
 
     Example:
         >>> data = keras_coda.data.load("digits")
@@ -107,14 +108,9 @@ def explain_batches(model: keras.Model, dataset: Iterable, **options) -> Iterato
     """
     if np.ndim(options.get("classes")) != 0:
         raise ValueError(f"`classes` must be None or an int here. Received: classes={options['classes']!r}")
-    verbose = options.pop("verbose", True)
-    length = int(dataset.cardinality()) if hasattr(dataset, "cardinality") else getattr(dataset, "__len__", int)()
-    bar = keras.utils.Progbar(length if length > 0 else None, unit_name="batch") if verbose else None
-    for batch in dataset:
+    for batch in track(dataset, show=options.pop("verbose", True)):
         images, labels = batch[:2] if isinstance(batch, (tuple, list)) else (batch, None)
         explanation = explain(model, images, verbose=False, **options)
         if labels is not None:
             explanation = dataclasses.replace(explanation, labels=to_numpy(labels))
         yield explanation
-        if bar:
-            bar.add(1)

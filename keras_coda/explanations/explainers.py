@@ -1,4 +1,4 @@
-"""Explainers: whatever makes a map of an image and a class, called and checked."""
+"""Explainers: functions that make a map for an image and a class. They are called here, and their maps checked."""
 
 from collections.abc import Callable
 
@@ -13,7 +13,7 @@ Explainer = Callable[[keras.Model, np.ndarray, np.ndarray], np.ndarray]
 
 
 def name_of(explainer: Explainer | None) -> str:
-    """Return a name for pictures and errors; raise ``ValueError`` for what cannot be called."""
+    """Return the name of an explainer for pictures and errors; raise ``ValueError`` if it cannot be called."""
     if explainer is None:
         return "contribution maps"
     rule = "`explainer` must be None or a function (model, images, classes) -> maps (batch, H, W)"
@@ -25,8 +25,8 @@ def attributions(explainer: Explainer | None, model: keras.Model, images: np.nda
     """Make the maps of K classes for every image.
 
     Args:
-        explainer: None for exact contribution maps, all classes at once; a function is called once for each of the K.
-        model: what is explained.
+        explainer: None for exact contribution maps, all classes at once. A function is called K times.
+        model: the model to explain.
         images: ``(B, H, W, c)`` float32, pixels in [0, 255].
         classes: ``(B, K)`` int32.
 

@@ -1,4 +1,4 @@
-"""The result of an explanation: predictions and exact contribution maps, as NumPy arrays."""
+"""The result of an explanation: predictions and exact contribution maps, as NumPy arrays. No Keras is needed here."""
 
 import dataclasses
 import os
@@ -6,29 +6,28 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from keras_coda import visualization
 from keras_coda.utils.atomic import new_file
 
 
 @dataclasses.dataclass(frozen=True)
 class Explanation:
-    """Predictions for a batch of images and the exact reasons for them; all arrays are NumPy, float32.
+    """Predictions for a batch of images and exact contribution maps for them; all arrays are NumPy, float32.
 
     ``contributions[b, k].sum() + bias`` is the logit of class ``classes[b, k]``, up to ``residual[b, k]``.
 
     Attributes:
-        images: ``(B, H, W, c)``, the images explained, pixels in [0, 255].
+        images: ``(B, H, W, c)``, the images that were explained, pixels in [0, 255].
         logits: ``(B, C)``.
-        probabilities: ``(B, C)``, sigmoids of the logits (the classes are not exclusive to the network).
-        classes: ``(B, K)`` int32, the classes explained.
-        contributions: ``(B, K, H, W)``, in units of the logit. With ``wrt`` an inner layer, its height and width.
+        probabilities: ``(B, C)``, sigmoids of the logits. Classes are not exclusive: they need not sum to one.
+        classes: ``(B, K)`` int32, the classes that were explained.
+        contributions: ``(B, K, H, W)``, in units of the logit; H and W are those of the layer ``wrt``, if given.
         residual: ``(B, K)``, ``|Σ contributions + bias - logit|``, the completeness error (float rounding).
-        bias: what a logit is when nothing contributes.
+        bias: constant that the network adds to the contributions of each class.
         linear_map: None, or ``(B, K, H, W, 2c)``: the weights ``W_{0→L}(x)`` of the encoded image ``[x, 1-x]``
-            (with ``wrt`` an inner layer, of its activations).
+            (if ``wrt`` names an inner layer, the weights of its output).
         wrt: name of the layer whose output the contributions refer to.
         class_names: None, or one name per class.
-        labels: None, or the true classes ``(B,)``, where they are known.
+        labels: the true classes ``(B,)``, or None if they are unknown.
     """
 
     images: np.ndarray
@@ -57,11 +56,11 @@ class Explanation:
 
     @property
     def explained_logits(self) -> np.ndarray:
-        """Logits of the classes explained, ``(B, K)``."""
+        """Logits of the classes that were explained, ``(B, K)``."""
         return np.take_along_axis(self.logits, self.classes, axis=1)
 
     def plot(self, labels: Sequence | None = None, **kwargs):
-        """Draw each image beside its maps, with logit, probability and residual of every class explained.
+        """Draw each image beside its maps, with the logit, probability and residual of each explained class.
 
         Args:
             labels: the true class of each image; None for the explanation's own ``labels``.
@@ -70,7 +69,9 @@ class Explanation:
         Returns:
             A ``matplotlib.figure.Figure``.
         """
-        return visualization.plot_contributions(
+        from keras_coda.visualization import maps
+
+        return maps.plot_contributions(
             self.images,
             self.contributions,
             self.classes,
@@ -95,8 +96,10 @@ class Explanation:
         Raises:
             ValueError: as :meth:`to_rgba`.
         """
+        from keras_coda.visualization import maps
+
         self._check_linear_map()
-        return visualization.plot_linear_map(
+        return maps.plot_linear_map(
             self.images,
             self.linear_map,
             self.classes,
@@ -113,15 +116,17 @@ class Explanation:
             ones.
 
         Raises:
-            ValueError: if the linear map was not asked for, or is that of an inner layer.
+            ValueError: if the explanation has no linear map, or that of an inner layer.
         """
+        from keras_coda.visualization import maps
+
         self._check_linear_map()
-        return visualization.to_rgba(self.linear_map, **kwargs)
+        return maps.to_rgba(self.linear_map, **kwargs)
 
     def _check_linear_map(self) -> None:
         if self.linear_map is None:
             raise ValueError(
-                "The colored rendering needs the linear map. Received: an explanation without it. Ask for it: "
+                "The colored rendering needs the linear map. Received: an explanation without it. Request it: "
                 "`model.explain(images, linear_map=True)`."
             )
         if self.linear_map.shape[-1] != 2 * self.images.shape[-1]:

@@ -1,4 +1,4 @@
-"""Explanations of image files: a picture and the numbers for each."""
+"""Explanations of image files: for each a picture and a file of numbers."""
 
 import difflib
 import math
@@ -7,11 +7,11 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
-import keras
 import numpy as np
 
-from keras_coda import visualization
 from keras_coda.data.images import EXTENSIONS, check_channels, fitting, read_image
+from keras_coda.utils.progress import Progress
+from keras_coda.visualization.figure import save_picture
 
 
 def explain_files(
@@ -26,27 +26,27 @@ def explain_files(
     overwrite: bool = False,
     batch_size: int = 32,
 ) -> list[tuple[str, str, str, str]]:
-    """Explain image files: for every one a picture ``NAME.png`` and the numbers, ``NAME.npz``.
+    """Explain image files: write a picture ``NAME.png`` and the numbers, ``NAME.npz``, for each.
 
-    Images get the network's channels and, if that is fixed, its size, as :func:`keras_coda.data.load` does it. All
-    are read before anything is written.
+    Images are converted to the network's channels and, if that is fixed, to its size, as :func:`keras_coda.data.load`
+    does it; see :func:`keras_coda.data.read_image`. All are read before anything is written.
 
     Args:
         model: a trained :class:`~keras_coda.CoDANet` for images of one or three channels.
         paths: image files, and folders that are searched for them.
-        out: folder for the results. Files of equal names get their folders' names in front.
+        out: folder for the results. If files have equal names, results are named after their folders too.
         classes: names or indices of the classes to explain, None for the predicted one.
-        top_k: the most probable classes instead.
+        top_k: explain so many of the most probable classes instead.
         wrt: see :func:`keras_coda.explain`.
-        linear_map: whether to compute it too, and to draw it as ``NAME.linear_map.png``.
-        overwrite: whether results that exist are replaced.
+        linear_map: whether to compute the linear map as well and draw it as ``NAME.linear_map.png``.
+        overwrite: whether to replace existing results.
         batch_size: images explained at a time.
 
     Returns:
-        A row ``(file, class, probability, residual)`` of strings for every image and class.
+        A row ``(file, class, probability, residual)`` of strings for each image and class.
 
     Raises:
-        ValueError: for files that are missing or unreadable (they are named), unknown classes, a model of other
+        ValueError: for missing, unreadable and animated files (they are named), unknown classes, and a model for other
             channels.
         FileExistsError: if results exist and ``overwrite`` is False.
     """
@@ -77,22 +77,22 @@ def explain_files_on_server(
     overwrite: bool = False,
     batch_size: int = 8,
 ) -> list[tuple[str, str, str, str]]:
-    """Explain image files by a model on a server, which decodes and resizes them; write as :func:`explain_files`.
+    """Explain image files with a model on a server, which decodes and resizes them; write as :func:`explain_files`.
 
     Args:
         client: a :class:`keras_coda.serving.RestClient` or ``GrpcClient``.
-        paths: as for :func:`explain_files`; as ``out`` and ``overwrite`` are, too.
+        paths: as for :func:`explain_files`, like ``out`` and ``overwrite``.
         out: folder for the results.
         classes: indices of as many classes as the model was exported for, or names if the client knows them; None for
             the most probable.
-        overwrite: whether results that exist are replaced.
+        overwrite: whether to replace existing results.
         batch_size: files in a request.
 
     Returns:
-        The same rows.
+        Rows as :func:`explain_files`.
 
     Raises:
-        ServingError: if the server gives no answer to rely on. Files before were written.
+        ServingError: if the server gives no valid answer. Results of files before were written.
         ValueError, FileExistsError: as :func:`explain_files`.
     """
     out = Path(out).expanduser()
@@ -108,7 +108,7 @@ def explain_files_on_server(
 
 
 def _explain_and_write(files, out, explain, batch_size, draws_linear_map, overwrite):
-    """Explain files, so many at a time, and write a picture and the numbers for each; return the rows."""
+    """Explain files in batches, write a picture and the numbers for each, and return the rows."""
     names = _unique_names(files)
     endings = (".png", ".npz", ".linear_map.png")[: 3 if draws_linear_map else 2]
     existing = [path for name in names for ending in endings if (path := out / f"{name}{ending}").exists()]
@@ -119,24 +119,25 @@ def _explain_and_write(files, out, explain, batch_size, draws_linear_map, overwr
         raise FileExistsError(
             f"Results must not replace {'images' if destroyed else 'files'}. Received: {shown}. {fix}"
         )
-    rows, bar = [], keras.utils.Progbar(len(files), unit_name="image")
-    for start in range(0, len(files), batch_size):
-        chosen = slice(start, start + batch_size)
-        explanation = explain(files[chosen])
-        out.mkdir(parents=True, exist_ok=True)
-        for index, (file, name) in enumerate(zip(files[chosen], names[chosen], strict=True)):
-            one = explanation[index]
-            visualization.save_picture(one.plot(), out / f"{name}.png")
-            if draws_linear_map:
-                visualization.save_picture(one.plot_linear_map(), out / f"{name}.linear_map.png")
-            one.save(out / f"{name}.npz")
-            rows += _rows(file, one)
-            bar.add(1)
+    rows = []
+    with Progress(len(files), "image") as progress:
+        for start in range(0, len(files), batch_size):
+            chosen = slice(start, start + batch_size)
+            explanation = explain(files[chosen])
+            out.mkdir(parents=True, exist_ok=True)
+            for index, (file, name) in enumerate(zip(files[chosen], names[chosen], strict=True)):
+                one = explanation[index]
+                save_picture(one.plot(), out / f"{name}.png")
+                if draws_linear_map:
+                    save_picture(one.plot_linear_map(), out / f"{name}.linear_map.png")
+                one.save(out / f"{name}.npz")
+                rows += _rows(file, one)
+                progress.add(1)
     return rows
 
 
 def _rows(file, explanation):
-    """A row ``(file, class, probability, residual)`` for every class of an explanation of one image."""
+    """Yield a row ``(file, class, probability, residual)`` for each class of the explanation of one image."""
     shortest = min(str(file), os.path.relpath(file), key=len)
     for k, label in enumerate(explanation.classes[0]):
         called = explanation.class_names[label] if explanation.class_names else str(label)
@@ -144,7 +145,7 @@ def _rows(file, explanation):
 
 
 def _find(paths, out):
-    """Return the image files among paths and in folders, each once; results in ``out`` are not among them."""
+    """Return the image files among paths and in folders, each once, without the results in ``out``."""
     files = []
     for path in map(Path, paths):
         path = path.expanduser().resolve()
@@ -161,7 +162,7 @@ def _find(paths, out):
 
 
 def _unique_names(files):
-    """Name results after files: by the stem, where several share it by folders too, then by the ending too."""
+    """Name results after files: by the stem; if several share it, by folders too, then by the ending too."""
     top = Path(os.path.commonpath([file.parent for file in files]))
     names = [file.stem for file in files]
     for longer in (
@@ -175,7 +176,7 @@ def _unique_names(files):
 
 
 def class_indices(classes, model) -> list[int]:
-    """Return the indices of classes given as names or indices; a client knows not how many there are."""
+    """Return the indices of classes given as names or indices. A client may not know the number of classes."""
     names = [name.casefold() for name in model.class_names or ()]
     count = getattr(model, "num_classes", len(names) or math.inf)
     indices = []

@@ -1,4 +1,4 @@
-"""Explanations of videos: every frame beside its map, for one class and in one color scale."""
+"""Explanations of videos: each frame beside its map, for one class and with one color scale."""
 
 import dataclasses
 import math
@@ -8,7 +8,6 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 
-import keras
 import numpy as np
 
 from keras_coda.data.images import check_channels, fitting, to_pixels
@@ -18,28 +17,29 @@ from keras_coda.explanations.explanation import Explanation
 from keras_coda.explanations.files import class_indices
 from keras_coda.utils.checks import check_finite, check_int, check_pair, require
 from keras_coda.utils.errors import PixelRangeWarning
+from keras_coda.utils.progress import Progress
 from keras_coda.visualization.video import Panels
 
-PERCENTILE = 99.5  # of |contribution| over all maps: where the colors end
-_BYTES = 2**28  # of frames that wait for their explanation
+PERCENTILE = 99.5  # of |contribution| over all maps: end of the color scale
+_BYTES = 2**28  # limit of the frames in memory
 
 
 @dataclasses.dataclass(frozen=True)
 class ExplainedVideo:
-    """What :func:`explain_video` has written.
+    """Facts about the video that :func:`explain_video` has written.
 
     Attributes:
         path: the video.
         num_frames: how many frames it has.
-        seconds: time of the last frame after the first.
-        label: the class explained.
+        seconds: time from the first frame to the last.
+        label: index of the explained class.
         class_name: its name, or its index as text.
-        share: share of the frames for which it is the prediction.
-        limit: contribution at which the colors end, the same for all frames.
+        share: share of the frames for which this class is predicted.
+        limit: contribution at the end of the color scale, the same for all frames.
         residual: the largest completeness residual of all frames.
-        seen: x, y, width and height, in pixels of the video, of what the network saw.
-        panels: where in its pictures frame and map are.
-        audio_dropped: whether the source has sound. The video written never has.
+        seen: x, y, width and height of the part that the network saw, in pixels of the video.
+        panels: positions of frame and map in the pictures.
+        audio_dropped: whether the source has sound. The written video has none.
     """
 
     path: Path
@@ -69,17 +69,17 @@ def explain_video(
     overwrite: bool = False,
     verbose: bool = True,
 ) -> ExplainedVideo:
-    """Explain a video: write another one that shows each frame beside its contribution map.
+    """Explain a video: write a video that shows each frame beside its contribution map.
 
-    The video is read twice. The first look finds the class, unless it is given, and the color scale: it ends at the
+    The video is read twice. The first pass finds the class, unless it is given, and the color scale, which ends at the
     99.5th percentile of ``|contribution|`` over all pixels of all maps of that class (with ``class_=None``, of the
     frames for which it is the prediction), to within 3 %, and is the same for all frames, so that colors do not
-    flicker. The second look writes. Never are more than ``batch_size`` frames kept, however long the video.
+    flicker. The second pass writes. At most ``batch_size`` frames are in memory, however long the video is.
 
-    Frames keep their times, also where the frame rate varies; sound is dropped. They get the network's channels and
-    size as image files do (:func:`keras_coda.explanations.files.explain_files`): a network of fixed size sees the
-    middle of
-    the frame, or of ``region``, cut to its proportions. The map is drawn over just that.
+    Frames keep their times, also where the frame rate varies; sound is dropped. They are
+    converted to the network's channels and size as image files are (:func:`keras_coda.explanations.explain_files`): a
+    network of fixed size sees the middle of the frame, or of ``region``, cut to its proportions. The map covers only
+    that part.
 
     Args:
         model: a trained :class:`~keras_coda.CoDANet` for images of one or three channels.
@@ -88,13 +88,13 @@ def explain_video(
             pixel as it is). It appears whole or not at all.
         class_: name or index of the class to explain; None for the most frequent prediction (of equally frequent ones
             the first).
-        region: x, y, width and height, in pixels of the video, of what the network shall see; None for all of it.
+        region: x, y, width and height of the part that the network should see, in pixels of the video; None for all.
         start: seconds, where to begin.
         end: seconds, where to end; None for the end of the video.
         image_size: side or height and width to which frames are resized, for a network of any size; None to leave
             them as they are, which takes memory in proportion to their pixels.
-        batch_size: frames explained at a time; None for as many, up to 32, as memory should be given to.
-        overwrite: whether ``out`` is replaced if it exists.
+        batch_size: frames explained at a time; None: chosen from the image size, at most 32.
+        overwrite: whether to replace ``out`` if it exists.
         verbose: whether to show progress.
 
     Returns:
@@ -102,15 +102,15 @@ def explain_video(
 
     Raises:
         ImportError: without the extra ``video``.
-        ValueError: for a source that is no video, damaged or cut off, a span without frames, a region outside of the
-            frame, an unknown class, another ending of ``out``, ``image_size`` for a network of fixed size, a model of
-            other channels.
+        ValueError: for a source that is no video, is damaged or cut off, a span without frames, a region outside of
+            the frame, an unknown class, another ending of ``out``, ``image_size`` for a network of fixed size, a model
+            for other channels.
         FileExistsError: if ``out`` exists and ``overwrite`` is False, or if it is the source.
         FileNotFoundError: if the folder of ``out`` does not exist.
 
     Example::
 
-        from keras_coda.explanations.video import explain_video
+        from keras_coda.explanations import explain_video
 
         explain_video(model, "street.mp4", "reasons.mp4", class_="bicycle", region=(200, 0, 640, 640), end=20)
     """
@@ -127,27 +127,22 @@ def explain_video(
     out = _check_out(out, source, overwrite)
     video = VideoSource(source)
     region = _check_region(region, video.size)
-    seen = _seen(region, size)
+    seen = seen_part(region, size)
     if batch_size is None:
         batch_size = default_batch_size(*(seen[3:1:-1] if None in size else size))
         batch_size = min(batch_size, max(1, _BYTES // (3 * math.prod(video.size))))
     batch_size, fit = check_int("batch_size", batch_size), fitting(size)
 
     def explained(classes, total) -> Iterator[tuple[Explanation, list[Frame]]]:
-        done, bar = 0, keras.utils.Progbar(total, unit_name="frame", verbose=int(verbose))
-        try:
+        with Progress(total, "frame", show=verbose) as progress:  # the total of the first pass is an estimate
             for frames in _batches(video.frames(start, end), batch_size):
                 images = np.stack([fit(_cut(frame.pixels, region, channels)) for frame in frames])
                 yield _explain(model, images, classes), frames
-                done += len(images)
-                bar.update(done, finalize=False)
-        finally:  # the total of the first look is an estimate
-            bar.target = done or None
-            bar.update(done, finalize=True)
+                progress.add(len(images))
 
     say = print if verbose else lambda *_, **__: None
-    say("First look: " + ("which class, and " if label is None else "") + "which color scale")
-    survey = _Survey(model.num_classes)
+    say("First pass: " + ("which class, and " if label is None else "") + "which color scale")
+    survey = Survey(model.num_classes)
     for explanation, _ in explained(label, video.count(start, end)):
         survey.add(explanation)
     if not survey.num_frames:
@@ -168,27 +163,34 @@ def explain_video(
                                       _captions(explanation, index, frame, name, limit))  # fmt: skip
                 add(picture, frame.ticks - first.ticks)
         if not overwrite and out.exists():
-            raise FileExistsError(f"Results must not replace files. Received: '{out}', which has come up meanwhile.")
+            raise FileExistsError(f"Results must not replace files. Received: '{out}', which was created meanwhile.")
     return ExplainedVideo(
         out, survey.num_frames, last.time - first.time, label, name, survey.share(label), limit, residual, seen, panels,
         video.has_audio,
     )  # fmt: skip
 
 
-class _Survey:
-    """What a first look at all frames finds, in a bounded amount of memory."""
+class Survey:
+    """Statistics of the explanations of all frames, in a bounded amount of memory.
 
-    # Contributions are counted in bins that share exponent and five bits of the fraction: 3 % wide.
+    Args:
+        num_classes: int.
+    """
+
+    # Contributions are counted in bins of floats that share their exponent and five bits of the fraction: 3 % wide.
+    # `np.histogram` over as many bins would sort the values, which takes ten times as long.
     _SHIFT = 18
 
     def __init__(self, num_classes):
         self._predicted, self._bins = np.zeros(num_classes, int), {}
 
     @property
-    def num_frames(self):
+    def num_frames(self) -> int:
+        """Number of frames that were added."""
         return int(self._predicted.sum())
 
-    def add(self, explanation):
+    def add(self, explanation) -> None:
+        """Count the predictions and contributions of an explanation."""
         np.add.at(self._predicted, explanation.logits.argmax(axis=1), 1)
         labels = explanation.classes[:, 0]
         for label in np.unique(labels):
@@ -196,29 +198,31 @@ class _Survey:
             count = np.bincount(bits.ravel(), minlength=2**31 >> self._SHIFT)
             self._bins[label] = self._bins.get(label, 0) + count
 
-    def most_frequent(self):
+    def most_frequent(self) -> int:
+        """Return the most frequently predicted class, of equally frequent ones the first."""
         return int(self._predicted.argmax())
 
-    def share(self, label):
+    def share(self, label: int) -> float:
+        """Return the share of the frames for which a class is predicted."""
         return float(self._predicted[label] / self.num_frames)
 
-    def limit(self, label):
-        """The contribution, in absolute value, at the percentile; never 0."""
+    def limit(self, label: int) -> float:
+        """Return the absolute contribution to a class at the percentile; never 0."""
         totals = np.cumsum(self._bins[label])
         place = int(np.searchsorted(totals, PERCENTILE / 100 * totals[-1]))
-        place = place or int(np.flatnonzero(self._bins[label])[-1])  # nearly all is 0: the greatest takes its place
+        place = place or int(np.flatnonzero(self._bins[label])[-1])  # if nearly all are 0, the largest one is taken
         return float(np.array((place + 1) << self._SHIFT, "uint32").view("float32")) if place else 1.0
 
 
 def _explain(model, images, label):
-    """Explain the images for a class, or for the predicted one. Frames may be dark: that is no wrong pixel range."""
+    """Explain the images for a class, or for the predicted one. Dark frames are no sign of a wrong pixel range."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", PixelRangeWarning)
         return model.explain(images, label, batch_size=len(images), verbose=False)
 
 
 def _batches(frames: Iterable[Frame], size: int) -> Iterator[list[Frame]]:
-    """Yield so many frames at a time, and let go of them before the next ones are read."""
+    """Yield lists of ``size`` frames; each list is emptied before the next frames are read."""
     while batch := list(islice(frames, size)):
         yield batch
         batch.clear()
@@ -231,8 +235,16 @@ def _cut(pixels, region, channels):
     return to_pixels(Image.fromarray(np.ascontiguousarray(pixels[y : y + height, x : x + width])), channels)
 
 
-def _seen(region, size):
-    """The part of a region that a network of this size sees, as Keras' `Resizing` crops it."""
+def seen_part(region, size):
+    """Return the part of a region that a network sees, as Keras' `Resizing` crops it.
+
+    Args:
+        region: x, y, width and height.
+        size: height and width of the network's input, None for any.
+
+    Returns:
+        x, y, width and height.
+    """
     if None in size:
         return region
     x, y, width, height = region

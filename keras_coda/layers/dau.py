@@ -23,7 +23,7 @@ class FrozenUnits(NamedTuple):
 
 
 class _DynamicAlignmentUnits(DynamicLinear):
-    """What dense and convolutional DAU layers share; :mod:`keras_coda.layers.factored` does the work.
+    """Base of the dense and the convolutional DAU layer; :mod:`keras_coda.layers.factored` does the computations.
 
     The kernel holds every unit's ``Ã = [A, b]`` as ``(*patch, units, R)``, ``R = rank + 1``. Subclasses supply the
     patches and two transposes.
@@ -85,9 +85,9 @@ class _DynamicAlignmentUnits(DynamicLinear):
         def scatter(rows):
             return self._scatter(ops.reshape(rows, (*locations, d)), input_shape)
 
-        z, answers = factored.answers(inputs, projection, kernel, extract, scatter)
+        z, responses = factored.responses(inputs, projection, kernel, extract, scatter)
         scale = self._factor(factored.squared_norms(z, kernel))  # float32 also under mixed precision
-        outputs = ops.cast(scale * ops.cast(answers, scale.dtype), inputs.dtype)
+        outputs = ops.cast(scale * ops.cast(responses, scale.dtype), inputs.dtype)
         z, scale, outputs = (ops.reshape(rows, (*locations, rows.shape[-1])) for rows in (z, scale, outputs))
         return outputs, FrozenUnits(z, scale, input_shape)
 

@@ -1,4 +1,4 @@
-"""The protocol of layers that compute ``y = W(x) x`` and can say what ``W(x)`` was, and containers that keep it."""
+"""The protocol of layers that compute ``y = W(x) x`` and can return ``W(x)``, and containers that implement it."""
 
 from typing import Any
 
@@ -12,11 +12,11 @@ class DynamicLinear(keras.layers.Layer):
     """A layer that is linear in its input once its input-dependent weights are frozen: ``y = W(x) x``.
 
     Subclasses implement :meth:`linearize` and :meth:`pullback` with ``keras.ops``; ``call`` follows from them.
-    There is no explanation mode to switch on: whoever wants the frozen weights asks for them. Both methods must work
+    There is no explanation mode: code that needs the frozen weights calls :meth:`linearize`. Both methods must work
     on any float dtype of ``x`` (explanations run in float32 whatever the training policy).
 
     Attributes:
-        offset: A constant that ``call`` adds to ``W(x) x``; zero but for a network's last layer.
+        offset: A constant that ``call`` adds to ``W(x) x``; zero except for a network's last layer.
 
     Reference:
         Böhle, Fritz, Schiele: Convolutional Dynamic Alignment Networks, CVPR 2021, section 3.
@@ -25,7 +25,7 @@ class DynamicLinear(keras.layers.Layer):
     offset: float = 0.0
 
     def linearize(self, inputs) -> tuple[Any, Any]:
-        """Compute the output and freeze the weights that led to it.
+        """Compute the output, and return the weights that were applied.
 
         Args:
             inputs: float tensor ``(batch, *input_dims)``.
@@ -126,7 +126,7 @@ class Chain(_Container):
 
 @_serializable
 class ResidualSum(_Container):
-    """The input plus what the layers make of it: ``W(x) = I + W_n … W_1``.
+    """The sum of the input and the output of a chain of layers: ``W(x) = I + W_n … W_1``.
 
     Args:
         layers: list of :class:`DynamicLinear` layers that keep the shape.

@@ -33,10 +33,10 @@ class AddInverse(keras.layers.Layer):
 class PixelDropout(keras.layers.Layer):
     """Remove a random share of the pixels of every encoded image, in training only.
 
-    A pixel is removed as the papers' pixel-removal metric does it: all its *encoded* channels become zero, which no
-    color is encoded as. A network that has only seen whole images is measured there on inputs of a kind it never
-    learned from; one trained with this layer is not, and its frozen weights change less as pixels go. Unlike
-    ``keras.layers.Dropout`` nothing is scaled up for what is gone: the encoding's range carries meaning.
+    A pixel is removed as in the papers' pixel-removal metric: all its *encoded* channels become zero, which is not the
+    encoding of any color. A network trained on whole images has never seen such inputs when that metric is measured.
+    A network trained with this layer has, and its frozen weights change less when pixels are removed. Unlike in
+    ``keras.layers.Dropout`` the remaining values are not scaled up: their range has a meaning.
 
     Args:
         largest_share: float in (0, 1). Each image loses a share of its pixels drawn uniformly from [0, largest_share],

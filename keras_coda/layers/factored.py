@@ -1,7 +1,7 @@
 """The factored evaluation of Dynamic Alignment Units: exact, and without ever building a unit's weights.
 
-With ``z = [B x ; 1]`` and ``Ã_j = [A_j, b_j]``, unit j has the unscaled weight ``v_j = Ã_j z``. Two numbers per unit
-and location decide everything, and neither needs ``v_j``: the answer ``v_jᵀ x = zᵀ(Ã_jᵀ x)`` and the squared norm
+With ``z = [B x ; 1]`` and ``Ã_j = [A_j, b_j]``, unit j has the unscaled weight ``v_j = Ã_j z``. Per unit and
+location two numbers are needed, and neither needs ``v_j``: the response ``v_jᵀ x = zᵀ(Ã_jᵀ x)`` and the squared norm
 ``‖v_j‖² = zᵀ(Ã_jᵀ Ã_j) z``.
 
 Shapes: N locations (of all images), d entries of a patch, f units, R = rank + 1. Gradients are written by hand where
@@ -13,7 +13,7 @@ from keras import ops
 
 
 def _with_gradient(function):
-    """Use the gradient that ``function`` returns beside its outputs; on Torch, where Keras takes only one, autodiff."""
+    """Use the gradient that ``function`` returns with its outputs; on Torch, where Keras accepts only one, autodiff."""
     if keras.backend.backend() == "torch":
         return lambda *arguments: function(*arguments)[0]
     return ops.custom_gradient(function)
@@ -30,8 +30,8 @@ def outer(units, z):
     return ops.reshape(product, (-1, units.shape[-1] * z.shape[-1]))
 
 
-def answers(inputs, projection, kernel, extract, scatter):
-    """``z`` and ``zᵀ(Ã_jᵀ x)`` at all locations.
+def responses(inputs, projection, kernel, extract, scatter):
+    """Return ``z`` and the responses ``zᵀ(Ã_jᵀ x)`` at all locations.
 
     Args:
         inputs: float tensor, the layer's input.
@@ -41,7 +41,7 @@ def answers(inputs, projection, kernel, extract, scatter):
         scatter: its transpose.
 
     Returns:
-        ``(z (N, R), answers (N, f))``.
+        ``(z (N, R), responses (N, f))``.
     """
     d, f, R = kernel.shape
 
@@ -49,12 +49,12 @@ def answers(inputs, projection, kernel, extract, scatter):
         x = extract(inputs)
         z = ops.matmul(x, projection)
         z = ops.concatenate([z, ops.ones_like(z[:, :1])], axis=-1)
-        responses = ops.reshape(ops.matmul(x, ops.reshape(kernel, (d, f * R))), (-1, f, R))  # Ã_jᵀ x
+        products = ops.reshape(ops.matmul(x, ops.reshape(kernel, (d, f * R))), (-1, f, R))  # Ã_jᵀ x
 
         def gradient(*upstream):
-            z_bar, answers_bar = upstream[0] if isinstance(upstream[0], (tuple, list)) else upstream
-            through_units = outer(answers_bar, z)  # (N, f·R)
-            z_bar = z_bar + ops.squeeze(ops.matmul(ops.expand_dims(answers_bar, 1), responses), 1)
+            z_bar, responses_bar = upstream[0] if isinstance(upstream[0], (tuple, list)) else upstream
+            through_units = outer(responses_bar, z)  # (N, f·R)
+            z_bar = z_bar + ops.squeeze(ops.matmul(ops.expand_dims(responses_bar, 1), products), 1)
             z_bar = z_bar[:, :-1]  # the last entry of z is constant
             x_bar = ops.matmul(through_units, ops.transpose(ops.reshape(kernel, (d, f * R))))
             x_bar = x_bar + ops.matmul(z_bar, ops.transpose(projection))
@@ -62,7 +62,7 @@ def answers(inputs, projection, kernel, extract, scatter):
             kernel_bar = ops.reshape(ops.matmul(x_T, through_units), (d, f, R))
             return scatter(x_bar), ops.matmul(x_T, z_bar), kernel_bar
 
-        return (z, contract(responses, z)), gradient
+        return (z, contract(products, z)), gradient
 
     return _with_gradient(evaluate)(inputs, projection, kernel)
 
@@ -81,8 +81,8 @@ def squared_norms(z, kernel):
     # The large product, in bfloat16 if z is (products accumulate in float32). float16 would overflow.
     narrow = z.dtype if keras.backend.standardize_dtype(z.dtype) == "bfloat16" else wide
     norms = ops.cast(_quadratic_forms(ops.cast(z, narrow), ops.cast(gram, narrow)), wide)
-    # What the terms of zᵀ G z amount to without their signs, up to orthogonality: a norm far below that is rounding
-    # error, of either sign, and 1/n would blow it up.
+    # Size of the terms of zᵀ G z before they cancel. A norm far below it is rounding error, of either sign, which 1/n
+    # would amplify.
     magnitudes = ops.matmul(ops.square(wide_z), ops.transpose(ops.sum(ops.square(kernel), axis=0)))
     return ops.maximum(norms, 2 * _rounding(narrow) * magnitudes)
 

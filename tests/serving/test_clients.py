@@ -170,7 +170,7 @@ def test_addresses_of_the_other_protocol_are_refused():
 @pytest.mark.parametrize(
     ("files", "classes", "message"),
     [
-        ([b"no image"], None, "Unknown image file format"),
+        ([b"no image"], None, "no JPEG, PNG, BMP or GIF"),
         ([encoded(pixels(1, (40, 40, 3))[0], "JPEG")[:200]], None, "."),
         ([encoded(pixels(1, RGB)[0]), b"\x89PNG\r\n\x1a\n"], None, "."),
         ([encoded(pixels(1, RGB)[0])], [[0, 3]], r"`classes` must be in \[0, 3\)"),
