@@ -8,6 +8,8 @@ from keras_coda.explanations.decomposition import Decomposition as Decomposition
 from keras_coda.explanations.explain import explain as explain
 from keras_coda.explanations.explain import explain_batches as explain_batches
 from keras_coda.explanations.explainers import Explainer as Explainer
+from keras_coda.explanations.explainers import attributions as attributions
+from keras_coda.explanations.explainers import name_of as name_of
 from keras_coda.explanations.explanation import Explanation as Explanation
 from keras_coda.explanations.files import explain_files as explain_files
 from keras_coda.explanations.files import explain_files_on_server as explain_files_on_server

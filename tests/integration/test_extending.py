@@ -1,0 +1,100 @@
+"""The diffs of docs/extending are true: applied to a copy of the packages, each adds what its page says."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from tests.helpers import page_changes
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = ROOT / "docs" / "extending"
+
+# What the changes of each page must have added, as a program that runs in the changed copy.
+CHECKS = {
+    "layer": """
+        layers = [keras.Input((6, 6, 2)), keras_coda.layers.UnitNorm(), keras_coda.DAUConv2D(3, 3, 2)]
+        layers += [keras_coda.GlobalSumPooling2D(), keras_coda.LogitScaling(1.0)]
+        explanation = keras_coda.explain(keras.Sequential(layers), np.ones((1, 6, 6, 2)), verbose=False)
+        assert explanation.residual.max() < 1e-4
+    """,
+    "posthoc": """
+        assert "brightness" in keras_coda.posthoc.methods()
+        comparison = keras_coda.evaluation.compare(digits, [batch], ["brightness"], **small)
+        assert comparison.names == ("contribution maps", "brightness")
+    """,
+    "metric": """
+        assert [result.explainer for result in comparison.results["compactness"]] == list(comparison.names)
+        assert "Compactness" in comparison.table()
+    """,  # of the comparison above
+    "command": """
+        from keras_coda_cli import main
+        with contextlib.redirect_stdout(io.StringIO()) as printed:
+            assert main.main(["classes", "--model", "coda_digits"]) == 0
+        assert printed.getvalue().split() == [str(i // 2) for i in range(20)]
+        with contextlib.redirect_stderr(io.StringIO()) as printed:
+            assert main.main(["classes", "--model", "coda_digit"]) == 1
+        assert "coda_digit" in printed.getvalue()
+    """,
+    "preset": """
+        from keras_coda.models import coda_net_presets
+        model = keras_coda.CoDANet.from_preset("coda_tiny_cifar10", load_weights=False)
+        assert model.count_params() == coda_net_presets.count_parameters("coda_tiny_cifar10")
+    """,
+}
+PROGRAM = """
+import contextlib, io, traceback
+import keras
+import numpy as np
+import keras_coda
+
+digits = keras_coda.CoDANet.from_preset("coda_digits")
+batch = next(keras_coda.data.load("digits", batch_size=32).validation.as_numpy_iterator())
+small = {"n_grids": 1, "grid": 2, "n_images": 4, "points": 2, "verbose": False}
+"""
+
+
+@pytest.fixture(scope="module")
+def outcome(tmp_path_factory):
+    """What every check says, by page, in one copy with the changes of all pages."""
+    folder = tmp_path_factory.mktemp("extended")
+    for package in ("keras_coda", "keras_coda_cli"):
+        shutil.copytree(ROOT / package, folder / package, ignore=shutil.ignore_patterns("__pycache__"))
+    for page in CHECKS:
+        page_changes.apply(PAGES / f"{page}.md", folder)
+    program = PROGRAM
+    for page, check in CHECKS.items():
+        lines = textwrap.indent(f"{textwrap.dedent(check).strip()}\nprint('DONE {page}')", "    ")
+        program += f"\ntry:\n{lines}\nexcept Exception:\n    traceback.print_exc()\n"
+    (folder / "checks.py").write_text(program, encoding="utf-8")
+    environment = {**os.environ, "PYTHONPATH": str(folder), "TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": "tensorflow"}
+    command = [sys.executable, "-c", "import runpy; runpy.run_path('checks.py')"]
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("page", CHECKS)
+def test_the_changes_of_a_page_add_what_it_says(page, outcome):
+    assert f"DONE {page}\n" in outcome.stdout, outcome.stderr[-5000:]
+
+
+def test_every_page_has_changes_that_are_checked():
+    assert {page.stem for page in PAGES.glob("*.md")} - {"signature"} == set(CHECKS)
+
+
+def test_one_file_and_one_registration_suffice(tmp_path):
+    for page in CHECKS:
+        folder = tmp_path / page
+        for package in ("keras_coda", "keras_coda_cli"):
+            shutil.copytree(ROOT / package, folder / package, ignore=shutil.ignore_patterns("__pycache__", "shipped"))
+        paths = page_changes.apply(PAGES / f"{page}.md", folder)
+        assert len(paths) <= 2, paths
+
+
+def test_contributing_names_every_page():
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"docs/extending/(\w+)\.md", text)) - {"signature"} == set(CHECKS)
