@@ -23,6 +23,11 @@ CHECKS = {
         explanation = keras_coda.explain(keras.Sequential(layers), np.ones((1, 6, 6, 2)), verbose=False)
         assert explanation.residual.max() < 1e-4
     """,
+    "penalty": """
+        assert keras_coda.training.Recipe(penalties={"counter_evidence": 0.5}).penalties == {"counter_evidence": 0.5}
+        digits.compile(penalties={"counter_evidence": 0.5}, run_eagerly=True)
+        assert digits.train_on_batch(*batch, return_dict=True)["counter_evidence"] > 0
+    """,
     "posthoc": """
         assert "brightness" in keras_coda.posthoc.methods()
         comparison = keras_coda.evaluation.compare(digits, [batch], ["brightness"], **small)
@@ -42,9 +47,8 @@ CHECKS = {
         assert "coda_digit" in printed.getvalue()
     """,
     "preset": """
-        from keras_coda.models import coda_net_presets
         model = keras_coda.CoDANet.from_preset("coda_tiny_cifar10", load_weights=False)
-        assert model.count_params() == coda_net_presets.count_parameters("coda_tiny_cifar10")
+        assert model.count_params() == keras_coda.models.preset_parameters("coda_tiny_cifar10")
     """,
 }
 PROGRAM = """
