@@ -71,7 +71,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=_penalty,
         action="append",
         metavar="NAME=WEIGHT",
-        help="add WEIGHT times a penalty of the maps to the loss; may be repeated. linear_map: mean|W|, keeps the "
+        help="add WEIGHT times a penalty of the maps to the loss, one at a time. linear_map: mean|W|, keeps the "
         "linear maps small, steps take three times as long. map_consistency: how far maps are from predicting the "
         "logits without some pixels, to continue the training of a trained network",
     )
@@ -98,12 +98,11 @@ _penalty.__name__ = "penalty NAME=WEIGHT"
 
 def check(args: argparse.Namespace) -> None:
     """Find wrong arguments."""
-    names = [name for name, _ in args.penalties or ()]
-    is_unique = len(set(names)) == len(names)
-    checks.require_usage(is_unique, f"argument --penalty: a name may be given once. Received: {', '.join(names)}")
-    checks.require(
-        all(weight >= 0 for _, weight in args.penalties or ()), "--penalty must not be negative", args.penalties
-    )
+    penalties = args.penalties or []  # the recipe, which knows their names, checks these
+    shown = ", ".join(f"{name}={weight:g}" for name, weight in penalties)
+    is_unique = len(dict(penalties)) == len(penalties)
+    checks.require_usage(is_unique, f"argument --penalty: a name may be given once. Received: {shown}")
+    checks.require(all(weight >= 0 for _, weight in penalties), "--penalty must have a weight of at least 0", shown)
     folder = None if args.preset is None else checks.preset_folder(args.preset)
     rule = "--pretrained needs a preset that comes with weights"
     checks.require(not (args.pretrained and args.preset and folder is None), rule, f"--preset {args.preset}")
@@ -127,7 +126,8 @@ def run(args: argparse.Namespace) -> None:
     args.preset = args.preset or training.default_preset(args.data)
     config = training.preset_config(args.preset)
     options = {name: value for name, value in vars(args).items() if name in OF_RECIPE and value is not None}
-    options["penalties"] = dict(args.penalties or ())  # the recipe checks their names
+    if args.penalties:
+        options["penalties"] = dict(args.penalties)
     recipe = dataclasses.replace(recipes.recipe(args.recipe, config["input_shape"][:2]), **options)
     arguments = {name: value for name, value in vars(args).items() if name not in NOT_RECORDED}
     arguments |= dataclasses.asdict(recipe)

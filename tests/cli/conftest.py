@@ -1,11 +1,14 @@
 """Small networks and images that the tests of the commands share."""
 
+import contextlib
+import io
+
 import numpy as np
 import pytest
 from PIL import Image
 
 from keras_coda import CoDANet
-from tests.helpers.commands import write_image
+from tests.helpers.commands import run, write_image
 
 
 @pytest.fixture(scope="session")
@@ -26,6 +29,15 @@ def model_folder(tmp_path_factory):
     model = CoDANet(2, input_shape=(8, 8, 3), filters=(4, 2), ranks=2, class_names=("bright", "dark"))
     model.save_to_preset(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def exported(model_folder, tmp_path_factory):
+    """The folder to which `keras-coda export` wrote that network, and what the command printed."""
+    folder, printed = tmp_path_factory.mktemp("served") / "1", io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        assert run("export", "--model", model_folder, "--out", folder, "--no-warmup") == 0
+    return folder, printed.getvalue()
 
 
 @pytest.fixture(scope="session")

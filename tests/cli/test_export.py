@@ -3,12 +3,11 @@ import pytest
 from tests.helpers.commands import run
 
 
-def test_export_agrees_in_bare_tensorflow_and_refuses_a_folder_that_exists(tiny_digits, tmp_path, capsys):
-    arguments = ["export", "--model", tiny_digits, "--out", tmp_path / "served" / "1", "--top-k", "2", "--no-warmup"]
-    assert run(*arguments) == 0
-    difference = capsys.readouterr().out.split("SavedModel against Keras")[1].split()[0]
+def test_export_agrees_in_bare_tensorflow_and_refuses_a_folder_that_exists(exported, model_folder, capsys):
+    folder, shown = exported
+    difference = shown.split("SavedModel against Keras")[1].split()[0]
     assert float(difference) < 1e-5
-    assert run(*arguments) == 1
+    assert run("export", "--model", model_folder, "--out", folder) == 1
     assert "must not exist yet" in capsys.readouterr().err
 
 

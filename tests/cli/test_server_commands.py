@@ -6,18 +6,16 @@ import io
 import numpy as np
 import pytest
 
-from keras_coda import CoDANet, Explanation, serving
+from keras_coda import Explanation, serving
 from tests.helpers.commands import run, write_image
 from tests.helpers.serving_doubles import GrpcDouble, RestDouble
 from tests.helpers.serving_models import LoadedVersion, Models
 
 
 @pytest.fixture(scope="module")
-def addresses(model_folder, tmp_path_factory):
+def addresses(exported):
     """Addresses of the network on two servers, by protocol."""
-    folder = tmp_path_factory.mktemp("served") / "1"
-    CoDANet.from_preset(model_folder).export(folder, warmup=False)
-    models = Models("photos", {3: LoadedVersion(folder)}, {"stable": 3})
+    models = Models("photos", {3: LoadedVersion(exported[0])}, {"stable": 3})
     with RestDouble(models) as rest, GrpcDouble(models) as rpc:
         yield {"rest": f"http://{rest.address}/v1/models/photos", "grpc": f"grpc://{rpc.address}/photos"}
 
