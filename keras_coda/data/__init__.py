@@ -1,6 +1,6 @@
 """Images with labels, image files and videos: everything between disks and arrays.
 
-Here belongs what reads and writes images. What networks make of them belongs to `keras_coda.explanations`.
+Here belongs code that reads and writes images. Explanations of them belong to `keras_coda.explanations`.
 """
 
 from keras_coda.data.digits import all_digits as all_digits

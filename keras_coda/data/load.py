@@ -15,8 +15,16 @@ from keras_coda.data.tfds import load_tfds
 from keras_coda.utils.checks import check_finite, check_int, require
 
 AUGMENTATIONS = ("none", "flip_crop", "rand_augment")
-CHARACTERS = ("digits", "mnist", "mnist_corrupted", "emnist", "kmnist", "omniglot", "svhn_cropped")  # never flipped
-MEMORY = 2**29  # bytes: smaller data sets are cached; also the bound of a shuffle buffer
+CHARACTERS = (
+    "digits",
+    "mnist",
+    "mnist_corrupted",
+    "emnist",
+    "kmnist",
+    "omniglot",
+    "svhn_cropped",
+)  # their mirror images are other characters
+MEMORY = 2**29  # bytes: smaller data sets are cached; also the limit of a shuffle buffer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,13 +34,13 @@ class Data:
     Attributes:
         name: "digits", the TFDS name or the name of the folder.
         train: `tf.data.Dataset` of `(images, labels)`: `(batch, H, W, C)`, pixels in [0, 255], and `(batch,)`, int32.
-            In another order every epoch; the last batch may be smaller.
-        validation: the same, never augmented, always in the same order, classes mixed.
+            The order changes every epoch; the last batch may be smaller.
+        validation: likewise, but never augmented and always in the same order, with classes mixed.
         class_names: label `i` means `class_names[i]`.
         image_shape: `(H, W, C)`.
         num_train, num_validation: numbers of images.
-        batch_size: images per batch, and ...
-        augmentation: ... how training images are augmented, where `load` made the data; None elsewhere.
+        batch_size: images per batch, if `load` made the data; else None.
+        augmentation: how training images are augmented, if `load` made the data; else None.
     """
 
     name: str
@@ -75,22 +83,22 @@ def load(
     - A TFDS name, such as `"cifar10"` or `"imagenette/160px-v2"`, unless there is a folder of that name. Validation is
       its split "validation", else "test", else the end of "train".
 
-    Images that change size keep their shape: they are scaled to cover the new size, and cut to it about the center.
+    Images that change size keep their proportions: they are scaled to cover the new size and cut to it at the center.
 
     Args:
         source: string or path, see above.
         batch_size: images per batch.
-        image_size: int or `(H, W)`, in pixels; None keeps the size of the images (for a folder: of its first image).
-        validation_split: share of the images for validation, in (0, 1), if the source does not come in two parts.
+        image_size: int or `(H, W)`, in pixels; None keeps the size of the images (of a folder: the first image's).
+        validation_split: share of the images for validation, in (0, 1), if the source has no validation part.
         augment: how to augment the training images: "flip_crop" (or True) with flips and crops, "rand_augment" with
             Keras' RandAugment too, "none" (or False) not at all; see `augmentation`. None: "flip_crop", but "none" for
             "digits". Known sets of characters (MNIST, SVHN...) are never flipped. Or your own Keras layer or model,
             which is called on one image at a time, `(1, H, W, C)`, with `training=True`.
-        resize_ratio: images are scaled to this multiple of their final size, at least 1, and cut to it: training images
-            at random if they are augmented, others about the center. 1 cuts augmented images out of their zero-padded
-            selves. The papers' networks for ImageNet are trained on 240 of 256 pixels.
-        verify: whether to decode all images of a folder first and name the damaged ones. False for huge trusted ones.
-        seed: int; with the seed of `keras.utils.set_random_seed`, if set, it determines the batches of every epoch.
+        resize_ratio: images are scaled to this multiple of their final size, at least 1, and cropped to it: augmented
+            ones at a random place, others at the center. With 1, augmented images are padded with zeros before they are
+            cropped. The papers' networks for ImageNet are trained on crops of 240 out of 256 pixels.
+        verify: whether to decode all images of a folder first and name the damaged ones. False saves time.
+        seed: int; together with `keras.utils.set_random_seed`, if called, it determines the batches of every epoch.
         data_dir: where TFDS keeps its data; None for its default.
 
     Returns:
@@ -152,7 +160,7 @@ def augmentation(
     rand_augment: bool = False,
     seed: int | None = None,
 ) -> keras.Sequential:
-    """Random horizontal flips, crops out of the zero-padded or a larger image, and RandAugment, as Keras layers.
+    """Build Keras layers for random horizontal flips, crops of the zero-padded or a larger image, and RandAugment.
 
     Call it on one image at a time, as `load` does: Keras' `RandomCrop` moves a whole batch by one offset.
 
@@ -162,8 +170,8 @@ def augmentation(
         padding: pixels of zeros added on each side before the crop, that is, the largest shift. 0 for no crop.
         crop_from: `(height, width)` of larger images to crop, instead of padding; None for images of `image_shape`.
         rand_augment: whether to apply two random operations of Keras' `RandAugment` after that, of strength 1/3: the
-            10 of 30 of other implementations, but by Keras' own scale, on which rotations are stronger. It needs
-            Keras 3.11: before, in `tf.data`, it chose its operations once for all images.
+            10 of 30 of other implementations, but on Keras' own scale, on which rotations are stronger. Needs Keras
+            3.11: older versions choose the operations once for all images of a `tf.data` pipeline.
         seed: int, or None for a random one.
 
     Returns:

@@ -1,6 +1,6 @@
 """Exact contribution maps of any model that ends in dynamic-linear layers.
 
-Here belongs what takes a model apart and explains it: arrays, files, videos. How good maps are is measured in
+Here belongs code that explains arrays, files and videos with a model. The quality of maps is measured in
 `keras_coda.evaluation`.
 """
 

@@ -1,6 +1,6 @@
 """Layers that are linear in their input once their dynamic weights are frozen, written with `keras.ops` alone.
 
-Here belongs what a network is built of. Whole networks belong to `keras_coda.models`.
+Here belong the layers of networks. Whole networks belong to `keras_coda.models`.
 """
 
 from keras_coda.layers.dau import DAUConv2D as DAUConv2D
