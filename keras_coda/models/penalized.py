@@ -143,6 +143,7 @@ class PenalizedModel(keras.Model):
             PixelRangeWarning: if pixels do not look like values in [0, 255].
         """
         check_fit_data(x, y, self.num_classes)
+        create_training_variables(self, x, y)
         return super().fit(
             x,
             y,
@@ -162,3 +163,25 @@ class PenalizedModel(keras.Model):
             validation_batch_size=validation_batch_size,
             validation_freq=validation_freq,
         )
+
+
+def create_training_variables(model, x, y):
+    """Create the variables of the optimizer and the metrics before TensorFlow traces the training step.
+
+    Otherwise Keras creates them during the first step, and TensorFlow traces a function that creates variables twice,
+    so that training takes twice as long to start. Other backends of Keras create them before the step.
+
+    Args:
+        model: a compiled model with one output.
+        x: as for ``fit``; of a ``tf.data.Dataset``, the shape of the labels is read.
+        y: as for ``fit``.
+    """
+    if keras.backend.backend() != "tensorflow" or model.distribute_strategy.num_replicas_in_sync > 1:
+        return  # with several replicas, each needs the variables: Keras sees to that
+    if model.optimizer is not None and not model.optimizer.built:
+        model.optimizer.build(model.trainable_variables)
+    spec = getattr(x, "element_spec", None)
+    labels = spec[1] if isinstance(spec, tuple) and len(spec) > 1 else y
+    metrics = model._compile_metrics  # noqa: SLF001 - Keras has no public access to metrics without variables
+    if metrics is not None and not metrics.built and getattr(labels, "shape", None):
+        metrics.build(keras.KerasTensor((None, *labels.shape[1:])), model.output)  # only shapes matter
