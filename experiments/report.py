@@ -118,8 +118,8 @@ def _network(results) -> str:
     )
     located, removed, most = results["localization"], results["removal"], results["removal_most"]
     text += (
-        f"**The contribution maps alone**, on more images: localization **{_cell(located)}** "
-        f"({located['units']} grids of {located['requested']} asked for; quartiles {_quartiles(located)}); removal "
+        f"**The contribution maps alone**, on all available images: localization **{_cell(located)}** "
+        f"({located['units']} grids of {located['requested']} requested; quartiles {_quartiles(located)}); removal "
         f"**{_cell(removed)}** ({removed['units']} images, {removed['untouched']:.3f} before removal); most "
         f"important pixels first {_cell(most)} ({most['units']} images; lower is better).\n\n"
     )

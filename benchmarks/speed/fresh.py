@@ -76,7 +76,7 @@ def large_image(preset, side, top_k) -> dict:
     start = time.perf_counter()
     explanation = model.explain(images, top_k=top_k, verbose=False)
     seconds = time.perf_counter() - start
-    # Random weights on so many pixels: the residual says something only beside the size of what was summed.
+    # With random weights and so many pixels, the residual is meaningful only relative to the sum of absolute values.
     size = np.abs(explanation.contributions).sum(axis=(2, 3)).max()
     return {
         "seconds": seconds,
