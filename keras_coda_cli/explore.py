@@ -52,7 +52,7 @@ def check(args: argparse.Namespace) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Serve the page until it is interrupted."""
-    from keras_coda.explorer import launch
+    from keras_coda import explorer
 
     options = {"host": args.host, "port": args.port, "max_upload_mb": args.max_upload_mb}
-    launch.explore(args.model, open_browser=args.open, **options)
+    explorer.explore(args.model, open_browser=args.open, **options)

@@ -1,5 +1,7 @@
-"""The explorer: predictions, exact maps and what-ifs in a browser. It needs ``keras-coda[explore]``, when it starts.
+"""The explorer: predictions, exact maps and what-if questions in a browser. It needs ``keras-coda[explore]``.
 
-``pictures`` reads images and draws maps, ``networks`` computes with them; neither knows Gradio. ``examples`` are images
-to begin with, ``views`` and ``widgets`` what a page is made of, ``app`` is the page and ``launch`` the server.
+Here belongs what the page computes, shows and serves. Only `page` and `handlers` import Gradio, an optional package;
+they are imported when the server starts. What runs in the browser is in the folder `static`.
 """
+
+from keras_coda.explorer.server import explore as explore

@@ -1,4 +1,4 @@
-"""Files for a visitor to keep: written in a temporary folder, read, deleted."""
+"""Files that a visitor can download: written to a temporary folder, read, and deleted."""
 
 import base64
 import itertools
@@ -7,26 +7,26 @@ import tempfile
 from pathlib import Path
 
 from keras_coda import visualization
-from keras_coda.explorer.pictures import STYLES
+from keras_coda.explorer.rendering import STYLES
 
 KINDS = {"png": "image/png", "npz": "application/octet-stream"}
 _numbers = itertools.count(1)
 
 
 def file(session, of_grid: bool, kind: str, percentile: float, style: str) -> dict | None:
-    """Return a picture, or all numbers, of what a session shows.
+    """Return the explanation that a page shows as a file: a picture, or all numbers.
 
     Args:
         session: a :class:`~keras_coda.explorer.sessions.Session`.
-        of_grid: whether of the grid, or of the one image.
-        kind: ``"png"`` for :meth:`Explanation.plot`, or the linear map in color; ``"npz"`` for what
-            :meth:`Explanation.load` reads.
-        percentile: where the colors of the picture end.
-        style: one of ``pictures.STYLES``.
+        of_grid: whether to take the explanation of the grid instead of that of the single image.
+        kind: ``"png"`` for the figure of :meth:`Explanation.plot`, or of :meth:`Explanation.plot_linear_map`;
+            ``"npz"`` for the file that :meth:`Explanation.load` reads.
+        percentile: where the colors of the picture end, in [0, 100]; see those methods.
+        style: one of ``rendering.STYLES``.
 
     Returns:
-        None if there is nothing, or a dict of ``name``, ``kind`` (a MIME type), ``data`` (base64) and ``number``,
-        another one each time.
+        None if the page shows no explanation. Otherwise a dict of ``name``, ``kind`` (a MIME type), ``data`` (base64)
+        and ``number``, a new one at every call: without it the browser would ignore a second download of the same file.
     """
     explanation = session.grid and session.grid.explanation if of_grid else session.explanation
     if explanation is None:

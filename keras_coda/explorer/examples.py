@@ -1,4 +1,4 @@
-"""Images to begin with: scanned digits for gray networks, drawings for those in color."""
+"""Example images: scanned digits for networks of gray images, drawings for networks of color images."""
 
 import functools
 
@@ -6,10 +6,10 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from keras_coda.data.digits import all_digits
-from keras_coda.explorer.pictures import Picture
+from keras_coda.explorer.sessions import Picture
 
-SIDE, SCALE = 32, 4  # drawings are made larger and averaged
-# Each drawing is its background, then shapes on a canvas of 128x128: kind, coordinates, color.
+SIDE, SCALE = 32, 4  # drawings are made SCALE times larger, then averaged
+# A drawing is the color of its background, then shapes on a canvas of 128x128: kind, coordinates, color.
 _DRAWINGS = {
     "airplane": ("#8fbbe8", [
         ("ellipse", (14, 56, 116, 74), "#eef0f2"),
@@ -90,7 +90,7 @@ _DRAWINGS = {
 
 @functools.cache
 def examples(channels: int) -> tuple[Picture, ...]:
-    """Return nine pictures: of digits, one each of 0 to 8, for one channel; drawings for three."""
+    """Return nine pictures: for one channel one digit each of 0 to 8, for three channels the drawings."""
     if channels == 1:
         images, labels = all_digits()
         return tuple(Picture.of(f"digit {digit}", images[labels == digit][0]) for digit in range(9))
@@ -98,7 +98,7 @@ def examples(channels: int) -> tuple[Picture, ...]:
 
 
 def drawing(name: str) -> np.ndarray:
-    """Return a drawing, ``(32, 32, 3)`` uint8."""
+    """Return the pixels of a drawing, ``(32, 32, 3)`` uint8."""
     ground, shapes = _DRAWINGS[name]
     image = Image.new("RGB", (SIDE * SCALE,) * 2, ground)
     draw = ImageDraw.Draw(image)

@@ -1,4 +1,4 @@
-"""What the explorer computes: explanations, predictions without some pixels, evidence per cell of a grid."""
+"""What the explorer computes: explanations, predictions without some pixels, and evidence per cell of a grid."""
 
 import dataclasses
 import functools
@@ -11,7 +11,6 @@ import numpy as np
 
 from keras_coda.data.images import check_channels
 from keras_coda.evaluation import grids
-from keras_coda.evaluation.localization_grids import of_any_size
 from keras_coda.explanations.compiled import compiled_explainer
 from keras_coda.explanations.explanation import Explanation
 from keras_coda.explanations.masking import MaskedModel
@@ -20,22 +19,22 @@ from keras_coda.models.coda_net import CoDANet
 from keras_coda.utils.checks import require
 
 MAX_CELLS = 9
-EMPTY = 127.5  # pixels of cells without an image
+EMPTY = 127.5  # the gray of cells without an image
 
 
 @dataclasses.dataclass(frozen=True)
 class WhatIf:
-    """A class without some pixels: what its map predicts, and what the network says.
+    """The logit of a class when some pixels are removed: as the map predicts it, and as the network computes it.
 
     Attributes:
-        removed: share of the pixels that are gone.
-        contribution: what they contributed to the logit.
+        removed_share: share of the pixels that are removed, in [0, 1].
+        contribution: sum of the contributions of the removed pixels to the logit.
         logit: the logit with all pixels.
-        predicted: ``logit - contribution``: the weights as they were.
-        real: the network's logit of the image without them.
+        predicted: ``logit - contribution``: the logit if the weights stayed the same.
+        real: the logit that the network computes without these pixels.
     """
 
-    removed: float
+    removed_share: float
     contribution: float
     logit: float
     predicted: float
@@ -44,16 +43,16 @@ class WhatIf:
 
 @dataclasses.dataclass(frozen=True)
 class Grid:
-    """Images in one, and the evidence for a class by cell.
+    """Images joined into one, with the evidence for a class in each cell.
 
     Attributes:
-        explanation: of the whole grid, for one class.
-        rows: cells in a column.
-        columns: cells in a row.
-        names: of the images, row by row; cells after them are empty, a gray.
-        alone: ``(len(names),)`` int, the class of each image by itself.
-        shares: ``(rows * columns,)``, the share of the positive contributions that falls in each cell; zeros if there
-            are none.
+        explanation: of the joined image, for one class.
+        rows: number of rows.
+        columns: number of columns.
+        names: of the images, row by row; the cells after the last image are gray.
+        alone: ``(len(names),)`` int, the class predicted for each image alone.
+        shares: ``(rows * columns,)`` float, the share of the positive contributions in each cell; zeros if no
+            contribution is positive.
     """
 
     explanation: Explanation
@@ -65,18 +64,19 @@ class Grid:
 
 
 class Network:
-    """A trained network to explore. It computes one thing at a time, whoever asks.
+    """A trained network to explore. A lock lets it compute one thing at a time.
 
     Args:
-        source: name of a preset with weights, or folder of an own one.
+        source: name of a preset with weights, or folder of a trained network.
 
     Attributes:
-        size: height and width of images, None where any will do.
-        channels: 1 or 3.
-        class_names: one per class.
+        model: the network.
+        size: height and width of its input, None for any.
+        channels: 1 for gray images, 3 for color images.
+        class_names: one name per class.
 
     Raises:
-        ValueError: if there is no such network, or its images are not those of files.
+        ValueError: if there is no such network, or its images do not have 1 or 3 channels.
     """
 
     def __init__(self, source: str):
@@ -88,59 +88,69 @@ class Network:
         self.class_names = self.model.class_names or tuple(f"class {i}" for i in range(self.model.num_classes))
 
     def explain(self, image: np.ndarray, class_: int | None = None) -> Explanation:
-        """Explain an image ``(H, W, c)`` for a class, None for the predicted one; with the linear map."""
+        """Explain an image ``(H, W, c)`` for a class (None: the predicted one). The linear map is included."""
         with self._lock:
             return self._explain(self.model, image[None], class_)
 
-    def what_if(self, explanation: Explanation, gone: np.ndarray) -> WhatIf:
-        """Remove pixels from the image explained.
+    def what_if(self, explanation: Explanation, removed: np.ndarray) -> WhatIf:
+        """Remove pixels from the explained image and compute the logit of the explained class again.
 
-        To remove a pixel is to set all its encoded channels to zero, of ``[x, 1-x]`` both halves.
+        A pixel is removed by setting all its encoded channels to zero: both halves of ``[x, 1-x]``.
 
         Args:
             explanation: of one image for one class.
-            gone: ``(H, W)`` bool.
+            removed: ``(H, W)`` bool, True for the pixels to remove.
 
         Raises:
-            ValueError: if ``gone`` is not as large as the image.
+            ValueError: if ``removed`` does not have the size of the image.
         """
         image, (class_,) = explanation.images[0], explanation.classes[0]
-        gone = np.asarray(gone, bool)
-        rule = "The pixels removed must be those of the image"
-        require(gone.shape == image.shape[:2], rule, removed=gone.shape, image=image.shape[:2])
-        keep = np.where(gone, 0, 1).astype("float32")[None, ..., None]
+        removed = np.asarray(removed, bool)
+        rule = "`removed` must have the height and width of the image"
+        require(removed.shape == image.shape[:2], rule, removed=removed.shape, image=image.shape[:2])
+        keep = np.where(removed, 0, 1).astype("float32")[None, ..., None]
         with self._lock:
             real = self._masked.predict_on_batch([image[None], keep])
-        contribution = explanation.contributions[0, 0][gone].sum(dtype="float64")
+        contribution = float(explanation.contributions[0, 0][removed].sum(dtype="float64"))
         logit = float(explanation.explained_logits[0, 0])
         return WhatIf(
-            float(gone.mean()), float(contribution), logit, logit - float(contribution), float(real[0, class_])
+            removed_share=float(removed.mean()),
+            contribution=contribution,
+            logit=logit,
+            predicted=logit - contribution,
+            real=float(real[0, class_]),
         )
 
-    def grid(self, images: Sequence[np.ndarray], names: Sequence[str], class_: int | None = None) -> Grid:
-        """Put up to nine images of one size together and explain the whole for a class, None for the predicted one.
+    def grid(self, images: Sequence[np.ndarray], names: Sequence[str]) -> Grid:
+        """Join up to nine images of one size into a grid, and explain it for the class that is predicted for it.
 
         Args:
             images: ``(H, W, c)`` each.
-            names: one each.
-            class_: int or None.
+            names: one for each image.
 
         Raises:
-            ValueError: for no image, or more than nine.
+            ValueError: if there is no image, or more than nine.
         """
-        rule = f"A grid is made of 1 to {MAX_CELLS} images"
+        rule = f"A grid must have 1 to {MAX_CELLS} images"
         require(1 <= len(images) <= MAX_CELLS, rule, "Leave some out", images=len(images))
         rows, columns = grid_shape(len(images))
         cells = [*images, *[np.full_like(images[0], EMPTY)] * (rows * columns - len(images))]
-        grid = grids.assemble(np.stack(cells)[None], rows, columns)
+        joined = grids.assemble(np.stack(cells)[None], rows, columns)
         with self._lock:
             alone = self._of_any_size.predict_on_batch(np.stack(images)).argmax(axis=1)
-            explanation = self._explain(self._of_any_size, grid, class_)
+            explanation = self._explain(self._of_any_size, joined, None)
         shares = evidence(explanation.contributions[0, 0], rows, columns)
         return Grid(explanation, rows, columns, tuple(names), alone, shares)
 
+    def grid_for_class(self, grid: Grid, class_: int) -> Grid:
+        """Explain a grid that this network explained before for another class."""
+        with self._lock:
+            explanation = self._explain(self._of_any_size, grid.explanation.images, class_)
+        shares = evidence(explanation.contributions[0, 0], grid.rows, grid.columns)
+        return dataclasses.replace(grid, explanation=explanation, shares=shares)
+
     def warm_up(self) -> None:
-        """Compile what the first image of a network of fixed size would wait for."""
+        """Compile the functions of a network of fixed size, so that the first page does not wait for them."""
         if None not in self.size:
             image = np.zeros((*self.size, self.channels), "float32")
             self.explain(image)
@@ -156,20 +166,20 @@ class Network:
 
     @functools.cached_property
     def _of_any_size(self):
-        return of_any_size(self.model)
+        return self.model.with_input_shape((None, None, self.channels))  # grids are larger than single images
 
 
 class Networks:
-    """Networks by name, read when they are first asked for and kept.
+    """The networks of the explorer by name. A network is loaded when it is first used, and stays in memory.
 
     Args:
-        own: folders of networks, or names of presets; they come first.
+        own: folders of trained networks, or names of presets; they come first.
 
     Attributes:
-        names: of all, own ones and presets with weights.
+        names: of all networks: first ``own``, then the presets with weights.
 
     Raises:
-        ValueError: if one of ``own`` is no network with weights.
+        ValueError: if one of ``own`` is not a network with weights.
     """
 
     def __init__(self, own: Iterable[str] = ()):
@@ -192,9 +202,9 @@ class Networks:
         """Return a network.
 
         Raises:
-            ValueError: if there is none of that name, or it cannot be read.
+            ValueError: if there is none of this name, or it cannot be loaded.
         """
-        require(name in self._sources, f"The network is one of {list(self.names)}", network=name)
+        require(name in self._sources, f"The network must be one of {list(self.names)}", network=name)
         with self._lock:
             if name not in self._loaded:
                 self._loaded[name] = Network(self._sources[name])
@@ -202,17 +212,23 @@ class Networks:
 
 
 def _name(folder):
-    """Name a folder; training calls it RUN/model, which says little."""
+    """Return the name to show for a folder: its last part, or RUN/model for a network that training saved."""
     parts = Path(folder).resolve().parts
     return "/".join(parts[-2:]) if parts[-1] == "model" else parts[-1]
 
 
 def grid_shape(count: int) -> tuple[int, int]:
-    """Return rows and columns of a grid for so many images: up to three each."""
+    """Return the numbers of rows and columns of a grid for 1 to 9 images; each is at most three."""
     columns = 2 if count == 4 else min(count, 3)
     return math.ceil(count / columns), columns
 
 
 def evidence(contributions: np.ndarray, rows: int, columns: int) -> np.ndarray:
-    """Return the share of the positive contributions ``(H, W)`` in each cell, row by row; zeros if there are none."""
+    """Return the share of the positive contributions in each cell, row by row; zeros if no contribution is positive.
+
+    Args:
+        contributions: ``(H, W)``, in units of the logit.
+        rows: number of rows of the grid.
+        columns: number of columns of the grid.
+    """
     return grids.shares_of_cells(contributions.astype("float64"), rows, columns)

@@ -1,43 +1,92 @@
-"""What each visitor is looking at: in memory only, and gone with the page."""
+"""The state of every open page: in memory only, deleted when the page is closed."""
 
 import dataclasses
 import threading
 from collections import OrderedDict
+from pathlib import Path
 
 import numpy as np
 
+from keras_coda.data.images import fitting, png, read_image
 from keras_coda.explanations.explanation import Explanation
 from keras_coda.explorer.networks import Grid
-from keras_coda.explorer.pictures import Picture
 
-MAX_SESSIONS = 32  # of an image, as a file, and its explanation each; the one not used for longest goes first
+MAX_SESSIONS = 32  # each holds image files and their explanations; beyond, the least recently used one is deleted
+MAX_PIXELS = 40_000_000  # of an uploaded image; telephones take 12 to 24 million
+MAX_SIDE = 256  # of an image for a network that takes any size, in pixels: maps of larger ones take seconds
+CELL_SIDE = 96  # the same for a cell of a grid
+
+
+@dataclasses.dataclass(frozen=True)
+class Picture:
+    """An image file in memory.
+
+    Attributes:
+        name: of the file, without folders.
+        data: content of the file.
+    """
+
+    name: str
+    data: bytes
+
+    @classmethod
+    def take(cls, path) -> "Picture":
+        """Read a file, then delete it, and its folder if nothing else is in it."""
+        path = Path(path)
+        try:
+            return cls(path.name, path.read_bytes())
+        finally:
+            path.unlink(missing_ok=True)
+            if not any(path.parent.iterdir()):
+                path.parent.rmdir()
+
+    @classmethod
+    def of(cls, name: str, pixels: np.ndarray) -> "Picture":
+        """Return pixels ``(H, W, c)`` uint8 as a picture."""
+        return cls(name, png(pixels))
+
+    def image(self, size: tuple[int | None, int | None], channels: int, *, max_side: int = MAX_SIDE) -> np.ndarray:
+        """Return the picture as input of a network, ``(H, W, channels)`` float32 in [0, 255].
+
+        Args:
+            size: height and width of the network's input: the image is cropped to these proportions, then resized. If
+                one of them is None, the image keeps its size, unless a side is longer than ``max_side``.
+            channels: 1 or 3.
+            max_side: the longest side, in pixels.
+
+        Raises:
+            UnreadableImageError: if the file is not an image, is animated, or has more than ``MAX_PIXELS`` pixels.
+        """
+        side = max_side if None in size else None
+        pixels = read_image(self.data, channels, name=self.name, max_pixels=MAX_PIXELS, animated=False, max_side=side)
+        return fitting(size)(pixels)
 
 
 @dataclasses.dataclass(frozen=True)
 class Session:
-    """One open page.
+    """The state of one open page.
 
     Attributes:
         network: name of the network.
-        picture: the image given, or None.
-        explanation: of that, or None.
-        number: counts explained images, so that a brush stroke is never taken for one on another image.
-        gone: ``(H, W)`` bool, the pixels removed, or None.
-        cells: the images of the grid.
-        grid: of them, or None.
+        picture: the uploaded image or the example, or None.
+        explanation: of ``picture``, or None.
+        number: a new one for every explained picture, so that a late brush stroke is not applied to another picture.
+        removed: ``(H, W)`` bool, the pixels that are removed, or None.
+        cells: the pictures of the grid.
+        grid: the grid of ``cells`` with its explanation, or None.
     """
 
     network: str
     picture: Picture | None = None
     explanation: Explanation | None = None
     number: int = 0
-    gone: np.ndarray | None = None
+    removed: np.ndarray | None = None
     cells: tuple[Picture, ...] = ()
     grid: Grid | None = None
 
 
 class Sessions:
-    """Sessions by the key that a page sends with each request."""
+    """All sessions, by the key that a page sends with every request. At most ``MAX_SESSIONS`` are kept."""
 
     def __init__(self):
         self._sessions, self._lock = OrderedDict(), threading.Lock()
@@ -49,11 +98,14 @@ class Sessions:
         """Return a session.
 
         Raises:
-            ValueError: if it is not known any more.
+            ValueError: if there is none for this key, or it was deleted.
         """
         with self._lock:
             if key not in self._sessions:
-                raise ValueError("This page was left for too long, or by too many others. Reload it.")
+                raise ValueError(
+                    f"The session of this page has ended: the server keeps the {MAX_SESSIONS} that were used last. "
+                    "Reload the page."
+                )
             self._sessions.move_to_end(key)
             return self._sessions[key]
 
@@ -65,6 +117,6 @@ class Sessions:
                 self._sessions.popitem(last=False)
 
     def forget(self, key: str) -> None:
-        """Drop a session, if there is one."""
+        """Delete a session, if there is one for this key."""
         with self._lock:
             self._sessions.pop(key, None)

@@ -101,7 +101,7 @@ def test_the_class_is_switched_by_bars_and_by_name(page, model, nine, tmp_path):
     assert numbers(page, "#map .kc-table tbody")[2] == pytest.approx(float(logits[4]), abs=1e-3)
 
 
-def wait_until_gone(page, share):
+def wait_until_removed(page, share):
     page.wait_for_function(f"document.querySelector('#what-if b')?.innerText === '{share}'")
 
 
@@ -110,7 +110,7 @@ def test_the_brush_tells_what_the_map_predicts_and_what_is_real(page, model, nin
     page.locator("#canvas canvas").focus()
     for key in ("ArrowUp", "Space", "ArrowLeft", "Space"):  # from the middle: pixels (3, 4) and (3, 3)
         page.keyboard.press(key)
-    wait_until_gone(page, "3.1 %")
+    wait_until_removed(page, "3.1 %")
     encoded = np.concatenate([nine / 255, 1 - nine / 255], axis=-1)
     encoded[3, 3:5] = 0
     real = encoded[None].astype("float32")
@@ -125,7 +125,7 @@ def test_the_brush_tells_what_the_map_predicts_and_what_is_real(page, model, nin
 
     page.locator("#bars button").nth(1).click()  # the same pixels, for another class
     page.wait_for_function("document.querySelectorAll('#what-if b')[2].innerText !== '9'")
-    page.get_by_role("button", name="All back").click()
+    page.get_by_role("button", name="Restore all").click()
     page.wait_for_selector("#what-if .kc-real", state="detached")
 
 
@@ -143,7 +143,7 @@ def test_an_event_is_sent_when_the_outcome_of_the_one_before_has_arrived(page):
     page.locator("#canvas canvas").focus()
     for key in ("Space", "ArrowLeft") * 4:
         page.keyboard.press(key)
-    wait_until_gone(page, "6.2 %")
+    wait_until_removed(page, "6.2 %")
     assert seen[:11] == (["join sent", "data sent", "data ended"] * 4)[:11]
 
 
@@ -152,7 +152,7 @@ def test_the_brush_paints_with_the_mouse_and_is_reset_by_another_image(page, nin
     assert page.locator("#what-if b").first.inner_text() == "12.5 %"  # a row of eight
     give(page, write(tmp_path / "nine.png", nine))
     assert page.locator("#what-if .kc-real").count() == 0
-    assert "0 gone" in page.locator("#canvas canvas").get_attribute("aria-label")
+    assert "0 removed" in page.locator("#canvas canvas").get_attribute("aria-label")
 
 
 def test_a_bad_file_leaves_no_map_beside_it(page, nine, temporary, tmp_path):

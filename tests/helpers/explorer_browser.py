@@ -34,7 +34,7 @@ def server(folder, *arguments):
     with (folder / "stderr.txt").open("w+") as errors:
         process = subprocess.Popen(command, stderr=errors, **options)
         try:
-            line = process.stdout.readline()  # "The explorer is at http://127.0.0.1:7860 (Ctrl-C ends it)."
+            line = process.stdout.readline()  # "The explorer is at http://127.0.0.1:7860 (Ctrl-C stops it)."
             if " at " not in line:
                 errors.seek(0)
                 raise RuntimeError(f"The explorer must start. Received: {line!r}, {errors.read()}")

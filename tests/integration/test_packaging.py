@@ -82,8 +82,11 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel):
     sources = {path.relative_to(ROOT).as_posix() for name in packages for path in (ROOT / name).rglob("*.py")}
     presets = {path.relative_to(ROOT).as_posix() for path in (ROOT / "keras_coda" / "models" / "shipped").rglob("*.*")}
     assert {"keras_coda/models/shipped/coda_digits/model.weights.h5"} < presets
+    static = {path.relative_to(ROOT).as_posix() for path in (ROOT / "keras_coda" / "explorer" / "static").iterdir()}
+    assert {f"keras_coda/explorer/static/{name}" for name in ("page.js", "brush.js", "style.css")} < static
     typed = {f"{name}/py.typed" for name in packages}
-    assert {name for name in names if name.startswith(("keras_coda/", "keras_coda_cli/"))} == sources | presets | typed
+    expected = sources | presets | static | typed
+    assert {name for name in names if name.startswith(("keras_coda/", "keras_coda_cli/"))} == expected
     assert f"{information}/licenses/LICENSE" in names
 
 

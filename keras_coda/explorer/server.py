@@ -1,4 +1,4 @@
-"""The server of the explorer."""
+"""The server of the explorer: its address, its limits, and the requests that it refuses."""
 
 import os
 import signal
@@ -12,9 +12,9 @@ from keras_coda.explorer.networks import Networks
 from keras_coda.utils.checks import check_int, require
 from keras_coda.utils.optional import require_installed
 
-PORTS = range(7860, 7960)  # where a free one is looked for
+PORTS = range(7860, 7960)  # the first free one of them is used
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
-# Gradio's templates are functions that it makes of text, and its workers are blobs.
+# The content security policy of all pages. Gradio compiles templates from text and starts workers from blobs.
 POLICY = (
     "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; style-src 'self' 'unsafe-inline'; "
     "img-src 'self' data: blob:; media-src 'self' data: blob:; font-src 'self' data:; connect-src 'self' data: blob:; "
@@ -30,58 +30,66 @@ def explore(
     max_upload_mb: int = 10,
     open_browser: bool = False,
 ) -> None:
-    """Serve the explorer until Ctrl-C, or SIGTERM; print its address.
+    """Serve the explorer, a page in the browser, until Ctrl-C or SIGTERM; print its address.
 
-    Nothing that visitors give is kept: a file is deleted as it is read, and the folder for uploads with the server.
+    Uploads are not kept: a file is deleted as soon as it is read, the folder for uploads when the server stops.
 
     Args:
-        models: folders of trained networks, to choose from before those that come with the package.
-        host: address to listen at. Any but that of this machine alone lets others use it.
-        port: None for the first free one from 7860, 0 for any free one.
-        max_upload_mb: limit of a file, in MiB.
-        open_browser: whether to open the page.
+        models: folders of trained networks, or names of presets; listed before those that come with the package.
+        host: the address to listen at. With any other than the default, other machines can use the explorer.
+        port: None for the first free port from 7860 on, 0 for any free port.
+        max_upload_mb: the largest file that can be uploaded, in MiB.
+        open_browser: whether to open the page in the browser.
 
     Raises:
-        ImportError: without the extra ``explore``.
-        OSError: if the port is in use, or the host is none of this machine.
-        ValueError: for models without weights, and numbers out of range.
+        ImportError: if Gradio is not installed (``keras-coda[explore]``).
+        OSError: if the port is in use, or ``host`` is not an address of this machine.
+        ValueError: if a model has no weights, or a number is out of range.
     """
     max_upload_mb = check_int("max_upload_mb", max_upload_mb)
-    # Gradio reads its settings from the environment when it is imported, so not yet.
+    # Only looked for: Gradio reads its settings from the environment, set below, when it is imported.
     require_installed("gradio", extra="explore", purpose="The explorer")
     networks = Networks(models)
     port = _free_port(host, port)
-    _end_on_sigterm()
+    _stop_on_sigterm()
     with tempfile.TemporaryDirectory(prefix="keras-coda-explorer-") as folder:
         os.environ |= {"GRADIO_TEMP_DIR": folder, "GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_DISABLE_TELEMETRY": "1"}
-        page = None
+        app = None
         try:
-            page = start(networks, host, port, max_upload_mb, open_browser)
-            print(f"The explorer is at {_address(host, port)} (Ctrl-C ends it).", flush=True)
+            app = start(networks, host, port, max_upload_mb, open_browser)
+            print(f"The explorer is at {_address(host, port)} (Ctrl-C stops it).", flush=True)
             if host not in LOOPBACK:
-                print("keras-coda: warning: whoever reaches this machine can use it.", file=sys.stderr)
+                warning = "keras-coda: warning: everybody who can reach this machine can use the explorer."
+                print(warning, file=sys.stderr)
             threading.Event().wait()
         except KeyboardInterrupt:
-            print("\nThe explorer has ended.", flush=True)
+            print("\nThe explorer has stopped.", flush=True)
         finally:
-            if page is not None:
-                page.server.force_exit = True  # pages that are open keep connections that never end by themselves
-                page.close(verbose=False)
+            if app is not None:
+                app.server.force_exit = True  # open pages hold connections that never end by themselves
+                app.close(verbose=False)
 
 
 def start(networks: Networks, host: str, port: int, max_upload_mb: int = 10, open_browser: bool = False):
-    """Start the server in threads of its own, and return Gradio's page, whose ``close`` ends it.
+    """Start the server in threads of its own, and return Gradio's app; its method ``close`` stops the server.
 
-    ``GRADIO_TEMP_DIR`` must name the folder for uploads.
+    The environment variable ``GRADIO_TEMP_DIR`` must be the folder for uploads.
+
+    Args:
+        networks: the networks to choose from.
+        host: the address to listen at.
+        port: the port, which must be free.
+        max_upload_mb: the largest file that can be uploaded, in MiB.
+        open_browser: whether to open the page in the browser.
     """
     from starlette.middleware import Middleware
 
-    from keras_coda.explorer import app, widgets
+    from keras_coda.explorer import page
 
     networks[networks.names[0]].warm_up()
-    page = app.build(networks)
-    page.queue(max_size=64, api_open=False)
-    page.launch(
+    app = page.build(networks)
+    app.queue(max_size=64, api_open=False)
+    app.launch(
         server_name=host,
         server_port=port,
         inbrowser=open_browser,
@@ -95,30 +103,30 @@ def start(networks: Networks, host: str, port: int, max_upload_mb: int = 10, ope
         footer_links=[],
         max_file_size=max_upload_mb * 2**20,
         state_session_capacity=64,
-        theme=app.THEME,
-        css=widgets.CSS,
-        head=widgets.HEAD,
+        theme=page.THEME,
+        css=page.static("style.css"),
+        head=f"<script>\n{page.static('page.js')}</script>",
         app_kwargs={"middleware": [Middleware(Guard)], "docs_url": None, "redoc_url": None, "openapi_url": None},
     )
-    return page
+    return app
 
 
 class Guard:
-    """Middleware that keeps pages from asking other servers for anything, and this one from doing so for them.
+    """Middleware that keeps both the pages and this server from sending requests to other servers.
 
     Args:
-        app: the ASGI application behind.
+        app: the ASGI application that answers.
     """
 
     def __init__(self, app):
         self._app = app
 
     async def __call__(self, scope, receive, send):
-        """Serve one connection."""
+        """Answer one request."""
         if scope["type"] != "http":
             return await self._app(scope, receive, send)
         path = scope["path"]
-        if "file=http" in path or "/proxy=" in path:  # Gradio would fetch them
+        if "file=http" in path or "/proxy=" in path:  # Gradio would fetch that address
             await send({"type": "http.response.start", "status": 404, "headers": []})
             return await send({"type": "http.response.body", "body": b""})
 
@@ -133,7 +141,7 @@ class Guard:
 
 
 def _free_port(host, port):
-    """Return a port that can be listened at: the one asked for, or a free one."""
+    """Return ``port`` if the server can listen at it; for None or 0 a free port."""
     require(port is None or 0 <= port <= 65535, "`port` must be in [0, 65535]", port=port)
     reason = None
     for candidate in PORTS if port is None else (port,):
@@ -151,8 +159,8 @@ def _free_port(host, port):
     if port is None:
         received = f"host={host!r}, ports {PORTS.start} to {PORTS.stop - 1} ({reason.strerror})"
     raise OSError(
-        f"The explorer must be able to listen there. Received: {received}. Choose another --port (0: any free one), or "
-        "--host."
+        f"The explorer must be able to listen at its address. Received: {received}. Choose another --port (0: any free "
+        "one), or another --host."
     ) from reason
 
 
@@ -161,8 +169,8 @@ def _address(host, port):
     return f"http://{shown}:{port}"
 
 
-def _end_on_sigterm():
-    """Let SIGTERM do what Ctrl-C does, so that the folder for uploads goes with the server."""
+def _stop_on_sigterm():
+    """Make SIGTERM stop the server as Ctrl-C does, so that the folder for uploads is deleted."""
     if threading.current_thread() is threading.main_thread():
 
         def interrupt(*_):
