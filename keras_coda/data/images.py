@@ -175,6 +175,8 @@ def _opened(source, name=None, max_pixels=MAX_PIXELS, animated=True):
             raise UnreadableImageError(
                 f"An image must not be animated. Received: '{name}' with {frames} frames. Save one of them."
             )
+        if kind == "GIF" and image.size != struct.unpack_from("<HH", data, 6):
+            raise ValueError("the first picture of the GIF is larger than the whole")  # TensorFlow would cut it
         if kind == "WebP":
             exif = image.info.get("exif", b"").removeprefix(b"Exif\0\0")
         yield image, exif_orientation(exif)

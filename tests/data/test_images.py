@@ -126,9 +126,11 @@ def test_what_is_larger_than_a_side_is_scaled_down():
         ("a.png", file_of(COLORS, "PNG")[:-2], "cut off"),
         ("a.png", png_of(PIXELS)[:70] + b"\0\0" + png_of(PIXELS)[72:], "checksum of a part, IDAT, is wrong"),
         ("a.gif", file_of(COLORS.quantize(16), "GIF")[:-30], "truncated"),
+        ("a.gif", file_of(COLORS.quantize(16), "GIF")[:6] + b"\5\0\5\0" + file_of(COLORS.quantize(16), "GIF")[10:],
+         "larger than the whole"),
         ("a.webp", file_of(COLORS, "WEBP")[:-30], ""),
     ],
-)
+)  # fmt: skip
 def test_unreadable_files_are_named_with_the_reason(name, data, reason, tmp_path):
     (tmp_path / name).write_bytes(data)
     match = f"An image must be readable. Received: '.*{name}' .*{reason}.*Save it again as PNG or JPEG"
