@@ -17,7 +17,8 @@ import keras_coda
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 VERSION = keras_coda.__version__
-NOT_COPIED = (".*", "*.egg-info", "__pycache__", "build", "dist", "demo", "models", "served", "site", "runs")
+NOT_COPIED = shutil.ignore_patterns(".*", "*.egg-info", "__pycache__")
+MADE = {"build", "dist", "demo", "models", "served", "site", "runs"}  # folders of the checkout that are not in git
 LIMIT = 10 * 2**20  # bytes of a wheel, of which the weights that come with it are nearly all
 
 USE = """
@@ -53,7 +54,11 @@ def built(tmp_path_factory):
     Setuptools is taken from the environment, so that nothing has to be downloaded.
     """
     folder = tmp_path_factory.mktemp("packaging")
-    shutil.copytree(ROOT, folder / "checkout", ignore=shutil.ignore_patterns(*NOT_COPIED))
+
+    def ignored(source, names):  # `MADE` at the top only: there is keras_coda/models
+        return NOT_COPIED(source, names) | (MADE if Path(source) == ROOT else set())
+
+    shutil.copytree(ROOT, folder / "checkout", ignore=ignored)
     run("-m", "build", "--no-isolation", "--sdist", "--wheel", "--outdir", folder, folder / "checkout")
     return folder
 
