@@ -1,6 +1,7 @@
-"""Networks: architecture, loss, penalties, presets and checkpoints of other formats.
+"""Networks: classifiers, losses, penalties, presets and checkpoints of other formats.
 
-Here belongs what is a `keras.Model`, and what it is trained with. Layers belong to `keras_coda.layers`.
+Keras models, and the losses and penalties they are trained with, belong here. Layers belong in `keras_coda.layers`, and
+the training of a preset on given data in `keras_coda.training`.
 """
 
 from keras_coda.models.classifier import ExplainableClassifier as ExplainableClassifier

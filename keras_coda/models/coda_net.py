@@ -18,24 +18,24 @@ LOGIT_BIAS = math.log(0.1 / 0.9)  # CVPR 2021, section 3.2: every class starts a
 class CoDANet(ExplainableClassifier):
     """An image classifier whose every logit is an input-dependent linear function of the pixels.
 
-    Dynamic Alignment Units follow one another with nothing in between; the class maps of the last layer are summed
-    over space: ``logit = sum / temperature + logit_bias``. The network scales and encodes images by itself and is
-    compiled on construction: ``CoDANet(num_classes=10).fit(dataset)`` is a complete program. One entry per layer in
-    ``filters``, ``ranks``, ``kernel_sizes`` and ``strides``.
+    It is a chain of layers of Dynamic Alignment Units without any other layers between them. The class maps of the last
+    layer are summed over space: ``logit = sum / temperature + logit_bias``. The network itself scales and encodes the
+    images, and it is compiled on construction: ``CoDANet(num_classes=10).fit(dataset)`` is a complete program.
 
     Args:
         num_classes: int, at least 2.
         input_shape: ``(height, width, channels)`` of images; height and width may be None.
-        filters: ints, units of each layer; the last must equal ``num_classes``. None: a small network of five layers.
+        filters: ints, the number of units of each layer; the last must equal ``num_classes``. None: a small network of
+            five layers.
         ranks: int for all layers, or one each.
         kernel_sizes: int for all layers, or one (an int or a pair) each.
         strides: int for all layers, or one (an int or a pair) each.
         rescaling: ``"squash"`` or ``"l2"``, see :mod:`keras_coda.layers.rescaling`.
         temperature: float > 0; larger values force stronger alignment, hence sharper maps.
-        logit_bias: float, the logit of a class for which nothing speaks.
+        logit_bias: float, the logit of a class to which no pixel contributes.
         class_names: one string per class, for pictures and exports, or None.
-        pixel_dropout: float in [0, 1), the largest share of an image's pixels that training removes at random, see
-            :class:`~keras_coda.layers.encoding.PixelDropout`. Predictions and maps see whole images.
+        pixel_dropout: float in [0, 1), the largest share of an image's pixels that training removes at random; see
+            :class:`~keras_coda.layers.encoding.PixelDropout`. Predictions and maps use whole images.
         name: name of the model.
         dtype: dtype policy of the alignment layers, for instance ``"mixed_bfloat16"``; logits and explanations are
             float32 under every policy.
@@ -44,7 +44,7 @@ class CoDANet(ExplainableClassifier):
     Output: logits ``(batch, num_classes)``, float32; their sigmoids are the class probabilities.
 
     Raises:
-        ValueError: for arguments that are not positive, lists of unequal length, names that do not fit.
+        ValueError: for arguments out of range, lists of unequal length, or another number of class names than classes.
 
     Example:
         >>> model = CoDANet(num_classes=3, input_shape=(16, 16, 3))

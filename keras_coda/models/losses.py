@@ -1,4 +1,4 @@
-"""The loss of a CoDA-Net: every class decided for itself."""
+"""The loss of a CoDA-Net: an independent yes or no for every class."""
 
 import keras
 from keras import ops
@@ -31,12 +31,12 @@ class OneVsAllCrossentropy(keras.losses.Loss):
 
 
 def soft_labels(labels, num_classes: int, dtype="float32"):
-    """Return labels of any form as floats ``(batch, classes)``; for a label that does not exist, NaN.
+    """Return labels of any form as floats ``(batch, classes)``; labels out of range become NaN.
 
     Args:
         labels: int ``(batch,)`` or ``(batch, 1)``, or ``(batch, classes)``, one-hot or soft.
         num_classes: number of classes.
-        dtype: of what is returned.
+        dtype: dtype of the returned labels.
 
     Raises:
         ValueError: for another number of columns.
@@ -46,9 +46,9 @@ def soft_labels(labels, num_classes: int, dtype="float32"):
     if labels.shape[-1] == 1 and num_classes > 1:
         labels = ops.cast(labels, "int32")
         one_hot = ops.one_hot(labels[..., 0], num_classes, dtype=dtype)
-        # A graph cannot raise on every backend; without this, a label that does not exist means "none of them".
-        exists = ops.logical_and(labels >= 0, labels < num_classes)
-        labels = ops.where(exists, one_hot, ops.full_like(one_hot, float("nan")))
+        # Compiled functions cannot raise on every backend. Without this, a label out of range would mean "no class".
+        is_in_range = ops.logical_and(labels >= 0, labels < num_classes)
+        labels = ops.where(is_in_range, one_hot, ops.full_like(one_hot, float("nan")))
     if labels.shape[-1] not in (None, num_classes):
         raise ValueError(
             f"Labels must be class indices (batch,) or one-hot (batch, {num_classes}). "

@@ -1,4 +1,4 @@
-"""The authors' PyTorch state dicts as CoDA-Nets."""
+"""Reads state dicts of the authors' PyTorch code."""
 
 import itertools
 import math
@@ -13,7 +13,7 @@ import numpy as np
 from keras_coda.models.coda_net import LOGIT_BIAS, CoDANet
 from keras_coda.utils.optional import import_optional
 
-# Behind an optional "module." (multi-GPU training) and "state/" (.npz): the layer's place, and f.0 = B, f.1 = A and b.
+# After an optional "state/" (.npz) and "module." (multi-GPU training): the layer's index; 0 is B, 1 is A and b.
 _KEY = re.compile(r"^(?:state/)?(?:module\.)?(?:\w+\.)*?(\d+)\.weight_mod\.weighting_f\.([01])\.(weight|bias)$")
 
 
@@ -30,17 +30,17 @@ def load_coda_checkpoint(
 ) -> CoDANet:
     """Turn a state dict of the authors' format into a :class:`~keras_coda.CoDANet`.
 
-    Shapes determine channels, filters, ranks, kernel sizes and the number of classes. What they leave open is taken
-    from the arguments, else from a ``.npz`` file's ``config/...`` entries, else from the defaults below.
+    Channels, filters, ranks, kernel sizes and the number of classes follow from the shapes. All other settings come
+    from the arguments, or else from the ``config/...`` entries of a ``.npz`` file, or else from the defaults below.
 
     Args:
-        path: a PyTorch pickle (read with ``weights_only=True``: no code of the file is run; needs PyTorch) or a
-            ``.npz`` of the same keys, optionally behind ``state/``.
-        strides: int, or one per layer. No shape tells, so it must be known.
+        path: a PyTorch pickle (needs PyTorch; read with ``weights_only=True``, which runs no code of the file), or a
+            ``.npz`` file with the same keys, optionally with the prefix ``state/``.
+        strides: int, or one per layer. They do not follow from the shapes, so they must be given here or in the file.
         rescaling: ``"squash"`` (default) or ``"l2"``.
-        temperature: float; default 1000, the authors' for CIFAR-10.
+        temperature: float; default 1000, which the authors use for CIFAR-10.
         logit_bias: float; default ``log(0.1 / 0.9)``.
-        image_size: ``(height, width)``, default any.
+        image_size: ``(height, width)``; by default the network takes images of any size.
         class_names: one name per class, or None.
         dtype: dtype policy of the model.
 
@@ -51,7 +51,7 @@ def load_coda_checkpoint(
         FileNotFoundError: if there is no such file.
         ImportError: if the file is a pickle and PyTorch is not installed.
         ValueError: if the file cannot be read, keys are missing or unknown, shapes contradict each other, or the
-            strides are not known.
+            strides are not given.
 
     Example:
         >>> model = load_coda_checkpoint("s_coda_sq.pt", strides=(1, 1, 2, 1, 1, 2, 1, 1, 1))  # doctest: +SKIP
@@ -99,7 +99,7 @@ def load_coda_checkpoint(
 
 
 def _read(path: Path) -> tuple[dict[str, np.ndarray], dict]:
-    """Return a file's tensors by key, and what its ``config/...`` entries say."""
+    """Return a file's tensors by key, and its ``config/...`` entries without that prefix."""
     with path.open("rb") as file:
         is_npz = _holds_only_arrays(file)
     try:
@@ -110,7 +110,7 @@ def _read(path: Path) -> tuple[dict[str, np.ndarray], dict]:
             entries = _read_pickle(path)
     except ImportError:
         raise
-    except Exception as error:  # whatever the two libraries raise on bytes that are not theirs
+    except Exception as error:  # both libraries raise many types of errors for damaged files
         raise ValueError(
             "A checkpoint is a PyTorch state dict, or a .npz of one. "
             f"Received: '{path}', which cannot be read, truncated perhaps ({type(error).__name__}: {error})"
@@ -122,7 +122,7 @@ def _read(path: Path) -> tuple[dict[str, np.ndarray], dict]:
 
 
 def _holds_only_arrays(file) -> bool:
-    """Tell a .npz from a PyTorch file, which is a zip, too: all members of the former are .npy files."""
+    """Return whether a file is a .npz. PyTorch files are zip files, too, but have members other than .npy files."""
     if not zipfile.is_zipfile(file):
         return False
     with zipfile.ZipFile(file) as archive:

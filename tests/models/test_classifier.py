@@ -86,6 +86,13 @@ def test_any_graph_that_ends_in_a_logit_scaling_is_trained_with_a_penalty(penalt
     assert len(history) == 3
 
 
+def test_the_penalty_of_linear_maps_names_the_layer_that_it_needs():
+    model = graph()
+    model.compile(penalties={"linear_map": 0.1}, run_eagerly=True)
+    with pytest.raises(ValueError, match="last layer is a LogitScaling. Received: last_layer='GlobalSumPooling2D'"):
+        model.train_on_batch(pixels(3), np.array([0, 1, 2]))
+
+
 @pytest.mark.parametrize("is_trained", [False, True])
 def test_a_saved_network_loads_without_a_warning(is_trained, tmp_path):
     model, images, labels = small(), pixels(6), np.arange(6) % 3

@@ -17,7 +17,9 @@ from keras import ops
 
 from keras_coda.explanations.decomposition import Decomposition
 from keras_coda.layers.dynamic_linear import linearize_chain, pullback_chain
+from keras_coda.layers.head import LogitScaling
 from keras_coda.models.penalties.penalty import Batch, Penalty
+from keras_coda.utils.checks import require
 
 
 @keras.saving.register_keras_serializable("keras_coda")
@@ -64,10 +66,15 @@ def logits_and_linear_map(decomposition: Decomposition, images, labels, seed: ke
         ``(logits, magnitude)``: ``(batch, classes)``, and the mean of ``|W_{0→L}(x)|`` over images, two classes each
         (the true one and another, drawn at random), pixels and encoded channels, a scalar.
 
+    Raises:
+        ValueError: if the last layer is another one.
+
     Reference:
         Optimising for Interpretability, TPAMI 2022 (arXiv 2109.13004), regularization of the linear mapping.
     """
     *layers, scaling = decomposition.chain
+    rule = "The penalty of linear maps is for networks whose last layer is a LogitScaling"
+    require(isinstance(scaling, LogitScaling), rule, last_layer=type(scaling).__name__)
     sums, frozen = linearize_chain(layers, decomposition.encode(ops.cast(images, "float32"), training=True))
     classes = true_and_other_classes(labels, decomposition.num_classes, seed)
     targets = ops.one_hot(classes, decomposition.num_classes, dtype="float32")  # (batch, 2, classes)
