@@ -27,7 +27,7 @@ notebooks: .venv/.test ## all notebooks from start to end, in scratch folders
 	$(BIN)/python -m notebooks.run --jobs $(JOBS)
 
 docs: .venv/.docs ## the documentation, into site/
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict # with --quiet, warnings would not count
 
 benchmark: .venv/.package ## speed and memory, about 12 minutes; rewrites benchmarks/README.md
 	$(BIN)/python -m benchmarks

@@ -5,8 +5,8 @@
   warning, and makes ``mkdocs build --strict`` fail.
 - ``<!-- help: train -->`` is replaced by the output of ``keras-coda train --help``, and ``<!-- help -->`` by that of
   ``keras-coda --help``.
-- ``results.md`` is written by ``python -m experiments report``. If it is missing, a page says how to
-  write it.
+- ``results.md`` is written by ``python -m experiments report``. If it is missing, a page says how to write
+  it.
 """
 
 import logging
