@@ -7,7 +7,10 @@ from keras_coda.models.penalties.map_consistency import MapConsistency
 from keras_coda.models.penalties.penalty import Penalty
 from keras_coda.utils.checks import require
 
-PENALTIES = {"linear_map": LinearMapPenalty, "map_consistency": MapConsistency}
+PENALTIES = {
+    "linear_map": LinearMapPenalty,
+    "map_consistency": MapConsistency,
+}
 
 # Up to version 0.1.0 the weight of each penalty was an argument of its own.
 _FORMER_ARGUMENTS = {"linear_map_regularization": "linear_map", "map_consistency": "map_consistency"}
