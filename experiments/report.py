@@ -61,19 +61,31 @@ _PROTOCOL = """## How this differs from the papers
 
 def write() -> None:
     """Write the page and the cards from the parts that have results."""
-    found = {part: records.read(part, RESULTS) for part in
-             ("cifar10", "digits", "temperature_cifar10", "temperature_digits")}  # fmt: skip
-    found = {part: each for part, each in found.items() if each}
+    found = _records()
+    for part in ("cifar10", "digits"):
+        if part in found:
+            cards.write(found[part])
+    PAGE.write_text(page(), encoding="utf-8")
+    print(f"wrote {PAGE.relative_to(ROOT)}")
+
+
+def page() -> str:
+    """Return the page, made from the parts that have results."""
+    found = _records()
     text = _INTRODUCTION + machines(found)
     for part in ("cifar10", "digits"):
         if part in found:
             text += _network(found[part]["results"])
-            cards.write(found[part])
     for part in ("temperature_cifar10", "temperature_digits"):
         if part in found:
             text += _temperature(found[part]["results"])
-    PAGE.write_text(text + _PROTOCOL, encoding="utf-8")
-    print(f"wrote {PAGE.relative_to(ROOT)}")
+    return text + _PROTOCOL
+
+
+def _records() -> dict:
+    parts = ("cifar10", "digits", "temperature_cifar10", "temperature_digits")
+    found = {part: records.read(part, RESULTS) for part in parts}
+    return {part: each for part, each in found.items() if each}
 
 
 def _network(results) -> str:

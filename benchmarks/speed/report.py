@@ -38,8 +38,17 @@ _METHOD = """## How it is measured
 """
 
 
+PAGE = records.RESULTS.parent / "README.md"
+
+
 def write() -> None:
-    """Write the page from the parts that have results."""
+    """Write the page."""
+    PAGE.write_text(page(), encoding="utf-8")
+    print(f"wrote benchmarks/{PAGE.name}; picture: results/{growth.PICTURE}")
+
+
+def page() -> str:
+    """Return the page, made from the parts that have results."""
     text, contents = _INTRODUCTION, {}
     for part in sections.SECTIONS:
         contents[part] = records.read(part)
@@ -51,6 +60,4 @@ def write() -> None:
     for part, section in sections.SECTIONS.items():
         if contents[part]:
             text += "\n" + section(contents[part]["results"])
-    path = records.RESULTS.parent / "README.md"
-    path.write_text(text, encoding="utf-8")
-    print(f"wrote benchmarks/{path.name}; picture: results/{growth.PICTURE}")
+    return text
