@@ -1,7 +1,7 @@
 """Pictures of the explorer, taken in a headless Chromium.
 
-``python -m docs.explorer_pictures`` writes both; it needs ``keras-coda[test]`` and Chromium. The same network and
-fonts give the same pictures.
+``python -m docs.explorer_pictures`` writes both pictures. It needs ``keras-coda[test]`` and Chromium. With the same
+network and the same fonts it writes the same pictures.
 """
 
 import tempfile

@@ -133,13 +133,13 @@ def map_pixels(explanation, percentile: float, style: str) -> np.ndarray:
 
 
 def map_view(explanation, percentile: float, style: str, place: str = "", over: str = "") -> str:
-    """Return a map with its color scale and the table that shows that it sums to the logit.
+    """Return a map with its color scale, and the table that shows that map and bias sum to the logit.
 
     Args:
-        explanation: see :func:`map_pixels`, like the next two.
-        percentile: float.
-        style: one of ``STYLES``.
-        place: end of the description of the picture.
+        explanation: as for :func:`map_pixels`.
+        percentile: as for :func:`map_pixels`.
+        style: as for :func:`map_pixels`.
+        place: text to add to the description of the picture, for instance ``" on the grid"``.
         over: HTML to lay over the picture.
     """
     name = explanation.class_names[explanation.classes[0, 0]]
@@ -177,7 +177,7 @@ def _sums(explanation):
     total = explanation.contributions[0, 0].sum(dtype="float64")
     logit, residual = explanation.explained_logits[0, 0], explanation.residual[0, 0]
     return (
-        '<table class="kc-table"><caption>The map sums to the logit</caption><tbody>'
+        '<table class="kc-table"><caption>The map and the bias sum to the logit</caption><tbody>'
         f"<tr><th>sum of the map</th><td>{number(total, 4)}</td></tr>"
         f"<tr><th>+ bias</th><td>{number(explanation.bias, 4)}</td></tr>"
         f"<tr><th>= logit</th><td>{number(logit, 4)}</td></tr>"

@@ -1,4 +1,4 @@
-"""The explorer in a real browser. One server, one Chromium; each test has a page of its own."""
+"""Claims about the explorer in a browser. All tests share one server and one Chromium; each opens its own page."""
 
 import importlib.util
 import re
@@ -53,7 +53,7 @@ def model():
 
 @pytest.fixture(scope="module")
 def nine():
-    """An image of a 9 that is none of the examples."""
+    """An image of a 9 that is not one of the examples."""
     images, labels = next(iter(data.load("digits").validation.unbatch().batch(360).as_numpy_iterator()))
     return images[np.flatnonzero(labels == 9)[0]]
 

@@ -1,4 +1,4 @@
-"""The explorer as its visitors have it: the command, and a headless Chromium. Tests and the docs' pictures use it."""
+"""Start the explorer by its command, and open it in a headless Chromium: for tests and the pictures of the docs."""
 
 import contextlib
 import os
@@ -23,10 +23,10 @@ def chromium() -> str | None:
 
 @contextlib.contextmanager
 def server(folder, *arguments):
-    """Run ``keras-coda explore`` at a free port with its temporary files in a folder; give its address.
+    """Run ``keras-coda explore`` at a free port, with its temporary files in a folder; yield its address.
 
     Raises:
-        RuntimeError: if it does not start, does not end well, or leaves a file behind.
+        RuntimeError: if it does not start, does not stop without an error, or leaves a file behind.
     """
     command = [sys.executable, "-m", "keras_coda", "explore", "--port", "0", *map(str, arguments)]
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "-1", "TMPDIR": str(folder), "TF_CPP_MIN_LOG_LEVEL": "3"}
@@ -44,12 +44,14 @@ def server(folder, *arguments):
             process.communicate(timeout=60)
     left = [path.name for path in folder.iterdir() if path.name != "stderr.txt"]
     if process.returncode or left:
-        raise RuntimeError(f"The explorer must end and leave nothing. Received: {process.returncode}, {left}")
+        raise RuntimeError(
+            f"The explorer must stop without an error and leave no file. Received: {process.returncode}, {left}"
+        )
 
 
 @contextlib.contextmanager
 def browser():
-    """Give a headless Chromium."""
+    """Yield a headless Chromium."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
@@ -73,7 +75,7 @@ def open_page(chrome, address: str, width: int = 1280, height: int = 900):
     page.on("request", lambda request: page.requested.append(request.url))
     page.on("pageerror", lambda error: page.complaints.append(str(error)))
     page.on("console", lambda said: complain(said.type == "error" and "load resource" not in said.text, said.text))
-    # Gradio looks for a preview of uploads, which are gone by then.
+    # Gradio asks for a preview of uploads, which are deleted by then.
     page.on("response", lambda got: complain(got.status >= 400 and "/file=" not in got.url, f"{got.status} {got.url}"))
     page.goto(address)
     page.wait_for_selector("#map img")
