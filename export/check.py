@@ -1,7 +1,7 @@
 """Check the deployment folder without Docker: ``make serve-check``, or ``python -m export.check``.
 
-All files are parsed and compared with one another; then every model of ``models.config`` that has a preset is exported
-to where the server would look for it, linted, run in bare TensorFlow, and asked with and without batching.
+All files are parsed and compared with each other. Then every model of ``models.config`` that has a preset is exported
+to the folder where the server would look for it, linted, run in bare TensorFlow, and called with and without batching.
 """
 
 import os
@@ -15,8 +15,7 @@ import numpy as np
 
 from export import batching, config_files, consistency, signature_table
 from keras_coda import CoDANet
-from keras_coda.exporters import lint, warmup
-from keras_coda.exporters.lint import Check
+from keras_coda.exporters import Check, checks_table, verify_saved_model, warmup
 
 PRESETS = {"digits": "coda_digits"}  # the network that is small enough for a check
 TOP_K = 3
@@ -27,7 +26,7 @@ def main() -> int:
     rows = check_files()
     if all(row.passed for row in rows):
         rows += check_models(config_files.read())
-    print(lint.table(rows))
+    print(checks_table(rows))
     return 0 if all(row.passed for row in rows) else 1
 
 
@@ -59,7 +58,7 @@ def check_model(preset: str, folder: Path, allowed_sizes: list[int]) -> list[Che
     model = CoDANet.from_preset(preset)
     model.export(folder, top_k=TOP_K, warmup=True)
     difference = batching_difference(folder, allowed_sizes)
-    rows = lint.verify(folder, model)
+    rows = verify_saved_model(folder, model)
     rows.append(Check("batches as requests", difference <= 1e-3, f"largest difference {difference:.1e}"))
     up_to_date = signature_table.is_up_to_date(folder)
     detail = "yes" if up_to_date else "run `python -m export.signature_table`"
@@ -85,16 +84,11 @@ def batching_difference(folder: Path, allowed_sizes: list[int]) -> float:
 
 def examples(folder: Path, signature: str) -> list[dict[str, np.ndarray]]:
     """Return requests of one, two and three rows."""
-    import tensorflow as tf
-
-    found = warmup.example_requests(folder, batch_sizes=(1, 2, 3))
-    return [
-        {key: tf.make_ndarray(value) for key, value in inputs.items()} for name, inputs in found if name == signature
-    ]
+    return [inputs for name, inputs in warmup.example_requests(folder, batch_sizes=(1, 2, 3)) if name == signature]
 
 
 def vary(inputs: dict[str, np.ndarray], seed: int) -> dict[str, np.ndarray]:
-    """Put noise for gray images, so that a row that went to another request would show."""
+    """Replace gray images by noise, so that a row returned to another request would be noticed."""
     random = np.random.default_rng(seed)
     noise = {key: random.uniform(0, 255, value.shape) for key, value in inputs.items() if value.dtype == np.float32}
     return {key: noise.get(key, value).astype(value.dtype) for key, value in inputs.items()}

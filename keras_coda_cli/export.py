@@ -11,14 +11,14 @@ DESCRIPTION = (
 )
 EXAMPLE = "keras-coda export --model runs/photos/model --out served/photos/1 --top-k 3 --verify"
 SAVED_MODEL = "tf_saved_model"
-NEEDED = {"onnx": ("onnx", "tf2onnx", "onnxruntime"), "litert": ("ai_edge_litert",)}  # modules; the extras' names
+FORMATS = common.load_without_package("exporters.formats").FORMATS
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
     common.add_model(parser)
     parser.add_argument("--out", required=True, metavar="PATH", help="must not exist; for TF Serving BASE/VERSION")
-    parser.add_argument("--format", choices=(SAVED_MODEL, *NEEDED), default=SAVED_MODEL, help="what to write")
+    parser.add_argument("--format", choices=(SAVED_MODEL, *FORMATS), default=SAVED_MODEL, help="what to write")
     parser.add_argument("--top-k", type=common.positive, default=1, metavar="K", help="classes explained per image")
     parser.add_argument(
         "--image-size",
@@ -47,7 +47,7 @@ def check(args: argparse.Namespace) -> None:
         given = checks.given(args, "--warmup", "--verify")
         rule = "Only a SavedModel has warm-up requests and a check"
         checks.require(not given, rule, f"--format {args.format} with {', '.join(given)}", "Leave them out")
-        checks.require_extra(args.format, *NEEDED[args.format], purpose=f"--format {args.format}")
+        checks.require_extra(args.format, *FORMATS[args.format].required, purpose=f"--format {args.format}")
     checks.check_model(args.model)
     checks.check_new_path(args.out, "file" if is_file else "folder")
     if args.warmup:
@@ -63,17 +63,17 @@ def run(args: argparse.Namespace) -> None:
         size = Path(args.out).expanduser().stat().st_size
         common.print_table([(args.format, args.out), ("size", f"{size / 2**20:.1f} MB")])
         return
-    from keras_coda.exporters import lint, saved_model
+    from keras_coda.exporters import checks_table, compare_saved_model, verify_saved_model
 
     model.export(args.out, warmup=args.warmup, **options)
     if args.verify:
-        checked = lint.verify(args.out, model)
-        print(lint.table(checked))
+        checked = verify_saved_model(args.out, model)
+        print(checks_table(checked))
         failed = [one.name for one in checked if not one.passed]
         if failed:
             raise RuntimeError(f"An exported folder must pass all checks. Received: '{args.out}', failed: {failed}")
         return
-    difference = saved_model.compare_saved_model(model, args.out)
+    difference = compare_saved_model(model, args.out)
     common.print_table([
         ("SavedModel", args.out), ("SavedModel against Keras", f"{difference:.1e} (largest difference)")
     ])  # fmt: skip

@@ -1,4 +1,4 @@
-"""LiteRT (TensorFlow Lite) files that predict and explain: three signatures in one file, built-in operations only."""
+"""LiteRT (TensorFlow Lite) files that predict and explain: three signatures per file, built-in operations only."""
 
 import io
 import json
@@ -8,25 +8,31 @@ import zipfile
 import numpy as np
 
 from keras_coda.exporters.nan_guard import PortableNetwork
+from keras_coda.utils.checks import require
 
-REQUIRED = ("ai_edge_litert",)
 LABELS, FACTS = "labels.txt", "coda.json"
 
 
-def to_litert(network: PortableNetwork) -> bytes:
-    """Convert a network, with the converter that comes with TensorFlow.
+def convert(network: PortableNetwork, *, classes: bool = False) -> bytes:
+    """Convert a network with the converter that comes with TensorFlow.
 
     Args:
         network: to convert.
+        classes: must be False: the file has the signature ``contributions_for_classes`` in any case.
 
     Returns:
         The file: signatures ``serving_default``, ``contributions`` and ``contributions_for_classes`` that share their
-        weights and take a batch of any length. As other metadata of the format, a ZIP archive is appended, in which
-        ``labels.txt`` has the class names, one a line, and ``coda.json`` :meth:`PortableNetwork.facts`.
+        weights and take a batch of any length. A ZIP archive is appended, which is where the format keeps metadata:
+        ``labels.txt`` has the class names, one per line, ``coda.json`` has :meth:`PortableNetwork.facts`.
+
+    Raises:
+        ValueError: for ``classes=True``.
     """
     import keras
     import tensorflow as tf
 
+    rule = "`classes` is for ONNX: a LiteRT file has the signature `contributions_for_classes` in any case"
+    require(not classes, rule, "Leave it out", classes=classes)
     archive, serving = keras.export.ExportArchive(), network.serving()
     for name, (function, specs) in serving.items():
         archive.add_endpoint(name, function, input_signature=specs)
@@ -44,7 +50,7 @@ def to_litert(network: PortableNetwork) -> bytes:
     )
 
 
-def run_litert(content: bytes, inputs: dict[str, np.ndarray]) -> dict[str, dict[str, np.ndarray]]:
+def run(content: bytes, inputs: dict[str, np.ndarray]) -> dict[str, dict[str, np.ndarray]]:
     """Run all signatures of a file in the LiteRT interpreter; return inputs and outputs by signature and name."""
     from ai_edge_litert.interpreter import Interpreter
 
@@ -60,5 +66,5 @@ def _with_files(content: bytes, files: dict[str, str]) -> bytes:
     stream = io.BytesIO(content)
     with zipfile.ZipFile(stream, "a") as archive:
         for name, text in files.items():
-            archive.writestr(zipfile.ZipInfo(name), text)  # without the time: equal networks, equal files
+            archive.writestr(zipfile.ZipInfo(name), text)  # without the time, so that equal networks give equal files
     return stream.getvalue()

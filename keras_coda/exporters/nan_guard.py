@@ -1,8 +1,8 @@
-"""What files for other runtimes offer: the signatures without strings, where bad input is answered with NaN.
+"""Networks as functions without strings and errors, for runtimes other than TensorFlow; bad input is answered with NaN.
 
-Graphs in these formats cannot refuse input with an error. So that none leads to a wrong map in silence, every float of
-an image is NaN whose pixels are not finite or lie outside [0, 255], or whose classes do not exist; the other images of
-the batch are answered as ever.
+Graphs in these formats cannot refuse input with an error. To keep them from returning a wrong map unnoticed, all floats
+of an image are NaN if its pixels are not finite or lie outside [0, 255], or its classes do not exist. The other images
+of the batch are not affected.
 """
 
 import dataclasses
@@ -12,9 +12,10 @@ from collections.abc import Callable
 
 from keras import ops
 
-from keras_coda.exporters.signatures import EXPLAIN, EXPLAIN_CLASSES, PREDICT, Signatures
+from keras_coda.exporters.schema import EXPLAIN, EXPLAIN_CLASSES, PREDICT, SIGNATURES
+from keras_coda.exporters.signatures import Signatures
 
-OUTPUTS = ("logits", "probabilities", "classes", "contributions", "residual", "bias", "linear_map")
+OUTPUTS = tuple(name for name, tensor in SIGNATURES[EXPLAIN].outputs.items() if tensor.dtype != "string")
 COMPLETENESS = (
     "The sum of contributions[b, k] over height and width, plus bias[b], is logits[b, classes[b, k]]; "
     "residual[b, k] is by how much it is not (float32 rounding)."
@@ -28,25 +29,17 @@ class PortableNetwork:
     signatures: Signatures
 
     def serving(self) -> dict[str, tuple[Callable, list]]:
-        """Return ``(function, input signature)`` by name of the signature, for ``tf.function``."""
-        import tensorflow as tf
-
-        size, channels = self.signatures.image_size, self.signatures.decomposition.input_shape[2]
-        images = tf.TensorSpec((None, *size, channels), tf.float32, name="images")
-        classes = tf.TensorSpec((None, self.signatures.top_k), tf.int32, name="classes")
-        return {
-            PREDICT: (self.predict, [images]),
-            EXPLAIN: (self.explain, [images]),
-            EXPLAIN_CLASSES: (self.explain, [images, classes]),
-        }
+        """Return function and input signature by name, for ``tf.function``."""
+        functions = {PREDICT: self.predict, EXPLAIN: self.explain, EXPLAIN_CLASSES: self.explain}
+        return {name: (each, self.signatures.specs(SIGNATURES[name].inputs)) for name, each in functions.items()}
 
     def predict(self, images) -> dict:
-        """Return what :meth:`Signatures.predict` does, NaN for images that are none."""
+        """Return the outputs of :meth:`Signatures.predict`, with NaN for images that are not valid."""
         fits = _are_pixels(images)
         return _answer(self.signatures.predict(_or_zero(images, fits)), fits)
 
     def explain(self, images, classes=None) -> dict:
-        """Return what :meth:`Signatures.explain` does, NaN for images that are none and classes that do not exist."""
+        """Return the outputs of :meth:`Signatures.explain`, with NaN for images or classes that are not valid."""
         fits, given = _are_pixels(images), classes
         if classes is not None:
             exist = ops.logical_and(classes >= 0, classes < self.signatures.decomposition.num_classes)
@@ -58,7 +51,7 @@ class PortableNetwork:
         return _answer(results, fits)
 
     def facts(self) -> dict[str, str]:
-        """Return what the file's users must know: class names (as JSON), pixel convention, bias, promise."""
+        """Return what users of the file must know: class names (as JSON), pixel convention, bias, completeness."""
         from keras_coda.version import __version__
 
         return {
@@ -73,17 +66,17 @@ class PortableNetwork:
 
 
 def _are_pixels(images):
-    """Whether all pixels of each image are in [0, 255], which NaN is not: (B,)."""
+    """Tell for each image whether all pixels are in [0, 255], which is false for NaN: (B,)."""
     return ops.all(ops.logical_and(images >= 0.0, images <= 255.0), axis=(1, 2, 3))
 
 
 def _or_zero(values, fits):
-    """The values of rows that fit, zeros elsewhere: nothing in between meets NaN or leaves an array."""
+    """Return the values of rows that fit, zeros elsewhere: the network never computes with NaN or an invalid index."""
     return ops.where(_like(fits, values), values, ops.zeros_like(values))
 
 
 def _answer(results, fits):
-    """The results in their order, NaN in every float of rows that do not fit."""
+    """Return the results in the order of the schema, with NaN in every float of rows that do not fit."""
     penalty = ops.where(fits, 0.0, math.nan)
     named = {name: results[name] for name in OUTPUTS if name in results}
     return {name: value if name == "classes" else value + _like(penalty, value) for name, value in named.items()}

@@ -1,29 +1,24 @@
-"""ONNX files that predict and explain, by tf2onnx; one graph each, with a batch of any length."""
+"""ONNX files that predict and explain, written by tf2onnx: one graph each, with a batch of any length."""
 
 import numpy as np
 
+from keras_coda.exporters import schema
 from keras_coda.exporters.nan_guard import OUTPUTS, PortableNetwork
-from keras_coda.exporters.signatures import EXPLAIN, EXPLAIN_CLASSES
+from keras_coda.exporters.schema import EXPLAIN, EXPLAIN_CLASSES
 
 OPSET = 18
-REQUIRED = ("onnx", "tf2onnx", "onnxruntime")
-_AXES = {
-    "images": ("batch", "height", "width"),
-    "contributions": ("batch", "classes", "height", "width"),
-    "linear_map": ("batch", "classes", "height", "width"),
-}
 
 
-def to_onnx(network: PortableNetwork, *, classes: bool = False) -> bytes:
+def convert(network: PortableNetwork, *, classes: bool = False) -> bytes:
     """Convert a network.
 
     Args:
         network: to convert.
-        classes: whether the file explains ``classes`` (B, K) int32 of the caller's choice, a second input (none can be
-            optional) instead of an output, rather than the K most probable ones.
+        classes: whether the file explains classes that the caller chooses, rather than the K most probable ones. Then
+            ``classes`` (B, K) int32 is a second input instead of an output; ONNX has no optional inputs.
 
     Returns:
-        The file: inputs ``images`` and maybe ``classes``, outputs as the signature ``contributions`` without names,
+        The file: inputs ``images`` and maybe ``classes``, outputs of the signature ``contributions`` without names,
         and :meth:`PortableNetwork.facts` as ``metadata_props``.
     """
     import onnx
@@ -31,7 +26,7 @@ def to_onnx(network: PortableNetwork, *, classes: bool = False) -> bytes:
     import tf2onnx
 
     explain, specs = network.serving()[EXPLAIN_CLASSES if classes else EXPLAIN]
-    given = {spec.name for spec in specs}  # in ONNX, an output cannot be called as an input is
+    given = {spec.name for spec in specs}  # ONNX does not allow an output with the name of an input
     function = tf.function(
         lambda *inputs: {name: value for name, value in explain(*inputs).items() if name not in given},
         input_signature=specs,
@@ -48,7 +43,7 @@ def to_onnx(network: PortableNetwork, *, classes: bool = False) -> bytes:
     return model.SerializeToString()
 
 
-def run_onnx(content: bytes, inputs: dict[str, np.ndarray]) -> dict[str, dict[str, np.ndarray]]:
+def run(content: bytes, inputs: dict[str, np.ndarray]) -> dict[str, dict[str, np.ndarray]]:
     """Run a file in ONNX Runtime; return inputs and outputs by signature (there is one) and name."""
     import onnxruntime
 
@@ -59,8 +54,8 @@ def run_onnx(content: bytes, inputs: dict[str, np.ndarray]) -> dict[str, dict[st
 
 
 def _name_axes(value) -> None:
-    """Call sizes that are free by their meaning, where tf2onnx counts ("unk__7")."""
-    names = _AXES.get(value.name, ("batch",))
-    for name, size in zip(names, value.type.tensor_type.shape.dim, strict=False):
+    """Name the axes of free size by their meaning; tf2onnx numbers them ("unk__7")."""
+    axes = schema.tensors()[value.name].axes
+    for letter, size in zip(axes, value.type.tensor_type.shape.dim, strict=False):
         if not size.HasField("dim_value"):
-            size.dim_param = name
+            size.dim_param = schema.AXES[letter]

@@ -1,37 +1,38 @@
-"""What an exported network offers: its signatures as functions of tensors, with names, shapes and units.
+"""The signatures of an exported network as functions of tensors.
 
 | signature | inputs | outputs |
 |---|---|---|
 | `serving_default` | `images` | predictions |
-| `contributions` | `images` | predictions and maps of the K most probable classes |
-| `contributions_for_classes` | `images`, `classes` | predictions and maps of K classes of the caller's choice |
-| these with `_bytes` behind | `image_bytes`, not `images` | the same; with maps also `images`, what was explained |
+| `contributions` | `images` | predictions, and maps of the K most probable classes |
+| `contributions_for_classes` | `images`, `classes` | predictions, and maps of K classes that the caller chooses |
+| the same names with `_bytes` at the end | `image_bytes` in place of `images` | the same; with maps also `images` |
 
-Every input and output has a leading batch dimension, K and the image size are fixed, all numbers are float32 but for
-classes (int32) and names (strings): what TF Serving's batching and REST API ask for.
+Dtypes, axes and units of all tensors are in :mod:`keras_coda.exporters.schema`.
 """
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import keras
 from keras import ops
 
 from keras_coda.explanations.decomposition import Decomposition
+from keras_coda.exporters import schema
 from keras_coda.utils.checks import check_int, check_pair, require
-
-PREDICT, EXPLAIN, EXPLAIN_CLASSES, BYTES = "serving_default", "contributions", "contributions_for_classes", "_bytes"
 
 
 @dataclasses.dataclass(frozen=True)
 class Signatures:
     """The functions behind the signatures of one network.
 
+    For every entry of :data:`keras_coda.exporters.schema.SIGNATURES` there is a method of the same name. It takes the
+    inputs of the entry, already checked, and returns its outputs by name.
+
     Attributes:
         decomposition: of the network.
         class_names: one name per class.
-        top_k: K, the number of classes of which there are maps.
-        image_size: ``(height, width)`` that the network gets; None entries: any, see :attr:`takes_files`.
+        top_k: K, the number of classes that have maps.
+        image_size: ``(height, width)`` of the images; None entries: any size.
         linear_map: whether maps come with ``linear_map``.
     """
 
@@ -56,7 +57,7 @@ class Signatures:
             model: an explainable model, see :func:`keras_coda.explain`.
             top_k: number of classes with maps.
             image_size: int or ``(height, width)``; None for the network's own.
-            linear_map: whether to return the linear map, too.
+            linear_map: whether to also return the linear map.
 
         Raises:
             ValueError: if the model is not explainable, ``top_k`` not in [1, classes], or the size not the network's.
@@ -72,16 +73,16 @@ class Signatures:
         return cls(decomposition, tuple(names), top_k, size, bool(linear_map))
 
     @property
+    def image_shape(self) -> tuple[int | None, int | None, int]:
+        """Height, width and channels of the images, None where the size is free."""
+        return (*self.image_size, self.decomposition.input_shape[2])
+
+    @property
     def has_size(self) -> bool:
         """Whether all images have one size."""
         return None not in self.image_size
 
-    @property
-    def takes_files(self) -> bool:
-        """Whether there are ``_bytes`` twins: files are gray or RGB, and resized to the one size."""
-        return self.has_size and self.decomposition.input_shape[2] in (1, 3)
-
-    # === Functions of tensors, with keras.ops only: they convert to other formats, too ===
+    # === Predictions and maps, with keras.ops only: these functions convert to other formats, too ===
 
     def predict(self, images) -> dict:
         """Return ``logits`` and ``probabilities`` (B, C), float32."""
@@ -103,50 +104,67 @@ class Signatures:
         residual = ops.abs(total - chosen)
         return {**results, "probabilities": ops.sigmoid(logits), "residual": residual, "bias": bias}
 
-    # === Signatures of a SavedModel ===
+    # === One method per signature of a SavedModel, see `schema` ===
 
-    def serving(self) -> dict[str, tuple[Callable, list]]:
-        """Return ``(function, input signature)`` by name, for ``tf.function``; they refuse bad input with an error."""
-        import tensorflow as tf
-
-        images = tf.TensorSpec((None, *self.image_size, self.decomposition.input_shape[2]), tf.float32, name="images")
-        encoded = tf.TensorSpec((None,), tf.string, name="image_bytes")
-        classes = tf.TensorSpec((None, self.top_k), tf.int32, name="classes")
-        found = {
-            PREDICT: (self._serve_predict, [images]),
-            EXPLAIN: (self._serve_explain, [images]),
-            EXPLAIN_CLASSES: (self._serve_explain, [images, classes]),
-        }
-        if self.takes_files:
-            for name, (function, (_, *rest)) in list(found.items()):
-                found[name + BYTES] = (self._of_bytes(function, with_images=name != PREDICT), [encoded, *rest])
-        return found
-
-    def _serve_predict(self, images):
-        results = self.predict(_checked_pixels(images))
+    def serving_default(self, images) -> dict:
+        """Return predictions, and the K most probable classes with their probabilities and names."""
+        results = self.predict(images)
         probabilities, top = ops.top_k(results["probabilities"], self.top_k)
         top = ops.cast(top, "int32")
         return {**results, "top_classes": top, "top_probabilities": probabilities, "top_class_names": self._names(top)}
 
-    def _serve_explain(self, images, classes=None):
-        if classes is not None:
-            classes = self._checked_classes(classes)
-        results = self.explain(_checked_pixels(images), classes)
+    def contributions(self, images) -> dict:
+        """Return predictions, and maps of the K most probable classes."""
+        return self.contributions_for_classes(images, None)
+
+    def contributions_for_classes(self, images, classes) -> dict:
+        """Return predictions, and maps of the given classes (B, K)."""
+        results = self.explain(images, classes)
         return {**results, "class_names": self._names(results["classes"])}
 
-    def _of_bytes(self, function, with_images):
+    # === How they become signatures ===
+
+    def serving(self) -> dict[str, tuple[Callable, list]]:
+        """Return function and input signature of every signature by name, for ``tf.function``.
+
+        The functions refuse bad input with an error: pixels that are not finite or outside [0, 255], classes that do
+        not exist, and files that are no images.
+        """
+        offered = schema.signatures(schema.takes_files(self.image_shape))
+        return {name: (self._function(name, each), self.specs(each.inputs)) for name, each in offered.items()}
+
+    def specs(self, inputs: Mapping[str, schema.Tensor]) -> list:
+        """Return one ``tf.TensorSpec`` per input, with the sizes of this network."""
+        import tensorflow as tf
+
+        height, width, channels = self.image_shape
+        sizes = {
+            "B": None, "C": self.decomposition.num_classes, "K": self.top_k, "H": height, "W": width, "c": channels
+        }  # fmt: skip
+        return [tf.TensorSpec([sizes[axis] for axis in each.axes], each.dtype, name) for name, each in inputs.items()]
+
+    def _function(self, name: str, signature: schema.Signature) -> Callable:
+        method = getattr(self, name.removesuffix(schema.BYTES))
+
+        def serve(*tensors):
+            given = dict(zip(signature.inputs, tensors, strict=True))
+            if "image_bytes" in given:
+                given["images"] = self._decoded(given.pop("image_bytes"))
+            given["images"] = _checked_pixels(given["images"])
+            if "classes" in given:
+                given["classes"] = self._checked_classes(given["classes"])
+            results = method(**given)
+            return {**results, "images": given["images"]} if "images" in signature.outputs else results
+
+        return serve
+
+    def _decoded(self, image_bytes):
         import tensorflow as tf
 
         from keras_coda.exporters.decoding import decode  # which imports TensorFlow
 
-        def serve(image_bytes, *rest):
-            shape = (*self.image_size, self.decomposition.input_shape[2])
-            spec = tf.TensorSpec(shape, tf.float32)
-            images = tf.map_fn(lambda data: decode(data, shape), image_bytes, fn_output_signature=spec)
-            results = function(images, *rest)
-            return {**results, "images": images} if with_images else results
-
-        return serve
+        spec = tf.TensorSpec(self.image_shape, tf.float32)
+        return tf.map_fn(lambda data: decode(data, self.image_shape), image_bytes, fn_output_signature=spec)
 
     def _names(self, classes):
         import tensorflow as tf
@@ -164,7 +182,7 @@ class Signatures:
 
 
 def require_tensorflow() -> None:
-    """Raise ``RuntimeError`` on another backend: what is exported are TensorFlow's functions."""
+    """Raise ``RuntimeError`` on another backend: only TensorFlow's functions can be exported."""
     if keras.backend.backend() != "tensorflow":
         raise RuntimeError(
             "Export needs the TensorFlow backend. Received: "
@@ -174,7 +192,7 @@ def require_tensorflow() -> None:
 
 
 def _checked_pixels(images):
-    """Return the images, or fail: NaN would go on into the answer, and pixels out of range mean another image."""
+    """Return the images, or fail: NaN would spread to the answer, and other pixels would mean another image."""
     import tensorflow as tf
 
     fits = tf.reduce_all((images >= 0.0) & (images <= 255.0))  # false for NaN

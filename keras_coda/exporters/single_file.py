@@ -1,13 +1,12 @@
-"""Other formats than SavedModel: one file that predicts and explains, for runtimes that know neither Keras nor this.
+"""Networks as one file that predicts and explains, for runtimes that need neither Keras nor this package.
 
 | format | runtimes | contents |
 |---|---|---|
-| ``"onnx"`` | ONNX Runtime, OpenVINO and others | one graph: ``contributions``, or that for chosen classes |
+| ``"onnx"`` | ONNX Runtime, OpenVINO and others | one graph: ``contributions``, or the same for chosen classes |
 | ``"litert"`` | LiteRT (TensorFlow Lite) | three signatures: predictions, ``contributions``, and for chosen classes |
 
-Names, shapes and dtypes are those of :mod:`keras_coda.exporters.signatures`, but that class names, which are strings,
-are
-metadata of the file. The batch has any length. Bad input gives NaN, see :mod:`keras_coda.exporters.nan_guard`.
+Names, shapes and dtypes are those of :mod:`keras_coda.exporters.schema`, except that class names, which are strings,
+are metadata of the file. The batch has any length. Bad input gives NaN, see :mod:`keras_coda.exporters.nan_guard`.
 """
 
 import contextlib
@@ -17,17 +16,19 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import keras
+import numpy as np
+from keras import ops
 
-from keras_coda.exporters import agreement
-from keras_coda.exporters import litert as litert_format
-from keras_coda.exporters import onnx as onnx_format
+from keras_coda.exporters.formats import FORMATS
 from keras_coda.exporters.nan_guard import PortableNetwork
 from keras_coda.exporters.signatures import Signatures, require_tensorflow
 from keras_coda.utils.atomic import new_file, refuse_existing
-from keras_coda.utils.checks import require
+from keras_coda.utils.checks import require, to_numpy
+from keras_coda.utils.optional import import_optional
 from keras_coda.utils.silence import hush
 
-FORMATS = ("onnx", "litert")
+TOLERANCE = 1e-4  # of the largest value
+_ANY_SIZE = 64  # height and width of the images to compare, if the network takes any
 
 
 def convert(
@@ -47,14 +48,14 @@ def convert(
 
     Args:
         model: an explainable model, see :func:`keras_coda.explain`.
-        filepath: the file to be, usually ``*.onnx`` or ``*.tflite``. It must not exist; missing folders are created.
-        format: ``"onnx"`` or ``"litert"``.
-        top_k: K, the number of classes of which there are maps per image.
-        image_size: int or ``(height, width)``, to fix that of a network that takes any; None leaves it free.
+        filepath: the file to write, usually ``*.onnx`` or ``*.tflite``. It must not exist; missing folders are created.
+        format: a key of :data:`keras_coda.exporters.formats.FORMATS`: ``"onnx"`` or ``"litert"``.
+        top_k: K, the number of classes per image that have maps.
+        image_size: int or ``(height, width)``, for a network that takes any size; None leaves it free.
         linear_map: whether maps come with ``linear_map`` (B, K, H, W, 2c).
-        classes: ONNX only: whether the file explains classes of the caller's choice, a second input ``classes`` (B, K)
-            int32 instead of an output, rather than the most probable ones. A LiteRT file does both.
-        verbose: whether to show what the converters report.
+        classes: ONNX only: whether the file explains classes that the caller chooses, rather than the most probable
+            ones. Then ``classes`` (B, K) int32 is a second input instead of an output. A LiteRT file does both.
+        verbose: whether to show the messages of the converters.
 
     Raises:
         FileExistsError: if ``filepath`` exists.
@@ -64,33 +65,62 @@ def convert(
         RuntimeError: on a backend other than TensorFlow, or if the converted network does not agree with Keras.
     """
     require(format in FORMATS, f"`format` must be {' or '.join(map(repr, FORMATS))}", format=format)
-    rule = "`classes` is for ONNX: a LiteRT file has the signature `contributions_for_classes` in any case"
-    require(format == "onnx" or not classes, rule, "Leave it out", classes=classes)
     path = Path(filepath).expanduser().resolve()
     refuse_existing(path, "file", "filepath")
     require_tensorflow()
-    module = {"onnx": onnx_format, "litert": litert_format}[format]
-    _require_installed(format, module.REQUIRED)
+    for package in FORMATS[format].required:
+        import_optional(package, extra=format, purpose=f'Format "{format}"')
+    module = importlib.import_module(FORMATS[format].module)
     signatures = Signatures.of(model, top_k=top_k, image_size=image_size, linear_map=linear_map)
-    network = PortableNetwork(signatures)
     with contextlib.nullcontext() if verbose else hush():
-        if format == "onnx":
-            content, run = onnx_format.to_onnx(network, classes=classes), onnx_format.run_onnx
-        else:
-            content, run = litert_format.to_litert(network), litert_format.run_litert
-        for name, answer in run(content, agreement.example(signatures)).items():
-            agreement.check(signatures, f"{format} ({name})", answer)
+        content = module.convert(PortableNetwork(signatures), classes=classes)
+        for name, arrays in module.run(content, example_inputs(signatures)).items():
+            check_agreement(signatures, f"{format} ({name})", arrays)
     path.parent.mkdir(parents=True, exist_ok=True)
     with new_file(path) as temporary:
         temporary.write_bytes(content)
-        refuse_existing(path, "file", "filepath")  # renaming would replace a file that came up meanwhile
+        refuse_existing(path, "file", "filepath")  # renaming would replace a file that was written in the meantime
 
 
-def _require_installed(extra: str, modules: Sequence[str]) -> None:
-    for module in modules:
-        try:
-            importlib.import_module(module)
-        except ImportError as error:
-            raise ImportError(
-                f'Format "{extra}" needs {module}. Received: {error}. Install it: pip install "keras-coda[{extra}]"'
-            ) from error
+def example_inputs(signatures: Signatures) -> dict[str, np.ndarray]:
+    """Return two random ``images`` (2, H, W, c), float32, and ``classes`` (2, K), int32."""
+    random = np.random.default_rng(0)
+    shape = (2, *(side or _ANY_SIZE for side in signatures.image_shape))
+    classes = random.integers(0, signatures.decomposition.num_classes, (2, signatures.top_k), dtype="int32")
+    return {"images": random.integers(0, 256, shape).astype("float32"), "classes": classes}
+
+
+def check_agreement(signatures: Signatures, runtime: str, arrays: dict[str, np.ndarray]) -> None:
+    """Compare the outputs of a converted network with Keras.
+
+    Args:
+        signatures: of the network.
+        runtime: name of the runtime, for the error.
+        arrays: its inputs and outputs by name; without ``classes`` only predictions are compared.
+
+    Raises:
+        RuntimeError: if residuals, or differences of logits or maps, exceed ``TOLERANCE`` times the largest value (for
+            logits and residuals: at least ``TOLERANCE`` itself).
+    """
+    import tensorflow as tf
+
+    with tf.device("CPU:0"):  # GPUs round more coarsely
+        if "classes" in arrays:  # those of the runtime: at near ties, rounding decides which come first
+            expected = signatures.explain(arrays["images"], ops.convert_to_tensor(arrays["classes"]))
+        else:
+            expected = signatures.predict(arrays["images"])
+    expected = {name: to_numpy(value) for name, value in expected.items()}
+    scale = {name: max(1e-6, _largest(expected[name])) for name in {"contributions", "linear_map"} & set(expected)}
+    scale["logits"] = scale["residual"] = max(1.0, _largest(expected["logits"]))
+    found = {name: arrays[name] - expected[name] for name in set(scale) & set(arrays) - {"residual"}}
+    found |= {"residual": arrays["residual"]} if "residual" in arrays else {}
+    differences = {name: _largest(value) / scale[name] for name, value in found.items()}
+    if not all(difference <= TOLERANCE for difference in differences.values()):  # NaN is refused, too
+        raise RuntimeError(
+            f"The converted network must agree with Keras. Received: relative differences {differences} in {runtime}. "
+            "Another version of the converter may do better; a SavedModel needs none."
+        )
+
+
+def _largest(values) -> float:
+    return float(np.abs(values).max())

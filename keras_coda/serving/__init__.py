@@ -1,15 +1,15 @@
 """Clients of model servers: predictions and exact explanations from TF Serving, checked on arrival.
 
-A network exported by :meth:`keras_coda.CoDANet.export` and loaded by TF Serving (or whatever else speaks its REST or
-gRPC API) answers with the same arrays as the network itself. Both clients do the same; they differ in how requests
-travel. Both need ``pip install "keras-coda[serving]"``.
+A network that :meth:`keras_coda.CoDANet.export` wrote, and that TF Serving (or another server with its REST or gRPC
+API) has loaded, answers with the same arrays as the network itself. There is one client for each of the two protocols,
+with the same methods. Both need ``pip install "keras-coda[serving]"``.
 
 - Arguments are checked before anything is sent.
-- Every call ends within its ``timeout``. Broken connections and servers that are unavailable are tried again, with
-  growing, jittered pauses; whatever a server refuses is not.
+- Every call ends within its ``timeout``. After a broken connection, or if the server is unavailable, a client tries
+  again, with growing, jittered pauses. A request that the server refuses is not sent again.
 - Answers are checked: all outputs present, of the right shapes and types, finite, consistent with the request and with
   each other. Contributions that do not sum to their logit raise :class:`IncompleteMaps`.
-- All that can go wrong with a server is a :class:`ServingError`, and holds what the server said.
+- All errors of a server are a :class:`ServingError`, and hold the server's own message.
 
 Example::
 
@@ -21,35 +21,19 @@ Example::
         explanation.plot()
 """
 
-from keras_coda.serving.answers import Prediction
-from keras_coda.serving.connect import connect
-from keras_coda.serving.errors import (
-    DeadlineExceeded,
-    IncompleteMaps,
-    InvalidAnswer,
-    InvalidRequest,
-    ModelNotFound,
-    ServingError,
-    Unavailable,
-)
-from keras_coda.serving.grpc import GrpcClient
-from keras_coda.serving.metadata import ModelMetadata, SignatureMetadata, TensorMetadata, VersionStatus
-from keras_coda.serving.rest import RestClient
-
-__all__ = [
-    "DeadlineExceeded",
-    "GrpcClient",
-    "IncompleteMaps",
-    "InvalidAnswer",
-    "InvalidRequest",
-    "ModelMetadata",
-    "ModelNotFound",
-    "Prediction",
-    "RestClient",
-    "ServingError",
-    "SignatureMetadata",
-    "TensorMetadata",
-    "Unavailable",
-    "VersionStatus",
-    "connect",
-]
+from keras_coda.serving.client import Client as Client
+from keras_coda.serving.connect import connect as connect
+from keras_coda.serving.errors import DeadlineExceeded as DeadlineExceeded
+from keras_coda.serving.errors import IncompleteMaps as IncompleteMaps
+from keras_coda.serving.errors import InvalidAnswer as InvalidAnswer
+from keras_coda.serving.errors import InvalidRequest as InvalidRequest
+from keras_coda.serving.errors import ModelNotFound as ModelNotFound
+from keras_coda.serving.errors import ServingError as ServingError
+from keras_coda.serving.errors import Unavailable as Unavailable
+from keras_coda.serving.grpc import GrpcClient as GrpcClient
+from keras_coda.serving.metadata import ModelMetadata as ModelMetadata
+from keras_coda.serving.metadata import SignatureMetadata as SignatureMetadata
+from keras_coda.serving.metadata import TensorMetadata as TensorMetadata
+from keras_coda.serving.metadata import VersionStatus as VersionStatus
+from keras_coda.serving.responses import Prediction as Prediction
+from keras_coda.serving.rest import RestClient as RestClient

@@ -1,13 +1,16 @@
-"""What clients of a model server have in common: requests checked, retries, answers checked."""
+"""The base class of both clients: it checks requests, tries again, and checks answers."""
 
 import abc
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-from keras_coda.serving.answers import Prediction, read_explanation, read_prediction
+import numpy as np
+
+from keras_coda.explanations.explanation import Explanation
 from keras_coda.serving.errors import DeadlineExceeded, InvalidRequest, ServingError
 from keras_coda.serving.metadata import ModelMetadata, VersionStatus
-from keras_coda.serving.requests import Request, check_offered, explain_request, predict_request
+from keras_coda.serving.requests import Request, check_offered, explain_request, predict_request, signature_request
+from keras_coda.serving.responses import Prediction, read_explanation, read_outputs, read_prediction
 from keras_coda.serving.retries import Retries
 from keras_coda.utils.checks import check_finite, check_int, require
 
@@ -17,16 +20,33 @@ _FIRST_POLL, _LONGEST_POLL = 0.05, 1.0  # seconds; the server itself looks for n
 class Client(abc.ABC):
     """A client of one model on one server, safe to share among threads; close it, or use it with ``with``.
 
-    Subclasses say how requests travel.
+    Subclasses send the requests, :class:`RestClient` over REST and :class:`GrpcClient` over gRPC.
 
-    Attributes:
+    Args:
         model: name of the model.
-        version: int, or None for the newest.
-        label: str, or None.
-        class_names: one name per class, or None for those served.
+        version: int; None for the newest.
+        label: name of a version instead.
+        timeout: seconds for a whole call, with all its attempts.
+        retries: attempts after the first, if the connection breaks or the server says that it is unavailable.
+        backoff: seconds before the first of them; doubles each time, and is jittered.
+        class_names: one name per class for explanations; None to use the names in the answers, which have only those
+            of the classes explained.
+
+    Raises:
+        ValueError: for both version and label, and times that are not positive.
     """
 
-    def __init__(self, model, *, version, label, timeout, retries, backoff, class_names):
+    def __init__(
+        self,
+        model: str,
+        *,
+        version: int | None = None,
+        label: str | None = None,
+        timeout: float = 30.0,
+        retries: int = 3,
+        backoff: float = 0.1,
+        class_names: Sequence[str] | None = None,
+    ):
         require(isinstance(model, str) and model, "`model` must be the name of a model", model=model)
         require(version is None or label is None, "Give `version` or `label`, not both", version=version, label=label)
         require(label is None or (isinstance(label, str) and label), "`label` must be a name", label=label)
@@ -37,7 +57,7 @@ class Client(abc.ABC):
         self._offered: ModelMetadata | None = None
         self._is_closed = False
 
-    # === What a caller uses ===
+    # === Calls of a user ===
 
     def predict(self, images) -> Prediction:
         """Predict.
@@ -52,12 +72,12 @@ class Client(abc.ABC):
         Raises:
             ValueError, TypeError: for images that are not as above; before anything is sent.
             InvalidRequest: if the server refuses them: another image size, files that are no images.
-            ServingError: if there is no answer to rely on; its subclasses say why.
+            ServingError: if there is no valid answer; its subclasses say why.
         """
         request = predict_request(images)
         return read_prediction(request, self._answer(request))
 
-    def explain(self, images, classes=None):
+    def explain(self, images, classes=None) -> Explanation:
         """Explain predictions exactly.
 
         Args:
@@ -66,20 +86,38 @@ class Client(abc.ABC):
                 ``(B, K)``. K is what the model was exported with (``top_k``).
 
         Returns:
-            The same :class:`keras_coda.Explanation` that the network itself gives. For image files its ``images`` are
-            the pictures as the network got them.
+            The same :class:`keras_coda.Explanation` as from the network itself. For image files, its ``images`` are
+            the pictures as the server decoded and resized them.
 
         Raises:
             ValueError, TypeError: for arguments that are not as above; before anything is sent.
             InvalidRequest: if the server refuses them: another image size or K, classes out of range.
             IncompleteMaps: if contributions do not sum to their logit.
-            ServingError: if there is no answer to rely on; its subclasses say why.
+            ServingError: if there is no valid answer; its subclasses say why.
         """
         request = explain_request(images, classes)
         return read_explanation(request, self._answer(request), self.class_names)
 
+    def call(self, signature: str, images, **inputs) -> dict[str, np.ndarray]:
+        """Call any signature of :mod:`keras_coda.exporters.schema`.
+
+        Args:
+            signature: its name, without ``_bytes``.
+            images: as for :meth:`predict`.
+            **inputs: the other inputs of the signature, with the batch axis first.
+
+        Returns:
+            All outputs by name. Shapes, dtypes and finite values are checked.
+
+        Raises:
+            ValueError, TypeError: for a signature or inputs that are not as above; before anything is sent.
+            ServingError: if there is no valid answer; its subclasses say why.
+        """
+        request = signature_request(signature, images, inputs)
+        return read_outputs(request, self._answer(request))
+
     def status(self) -> tuple[VersionStatus, ...]:
-        """Return the state of each version (of the one chosen, if one was), newest first.
+        """Return the state of each version, newest first; with ``version`` or ``label``, of that version only.
 
         Raises:
             ServingError: see :mod:`keras_coda.serving.errors`.
@@ -96,7 +134,7 @@ class Client(abc.ABC):
         return self._offered
 
     def wait_until_ready(self, timeout: float = 60.0) -> ModelMetadata:
-        """Wait until the server answers and has the model, of the version or label chosen.
+        """Wait until the server has loaded the model, of the chosen version or label.
 
         Args:
             timeout: seconds.
@@ -105,7 +143,7 @@ class Client(abc.ABC):
             Its metadata.
 
         Raises:
-            DeadlineExceeded: if it is not ready by then, with what the server said last.
+            DeadlineExceeded: if it is not ready by then, with the server's last message.
         """
         deadline, pause = time.monotonic() + check_finite("timeout", timeout), _FIRST_POLL
         while True:
@@ -131,7 +169,7 @@ class Client(abc.ABC):
     def __exit__(self, *_):
         self.close()
 
-    # === How requests travel: one attempt each, within so many seconds ===
+    # === One attempt to send a request, within so many seconds ===
 
     @abc.abstractmethod
     def _predict(self, request: Request, seconds: float) -> Mapping: ...
@@ -145,7 +183,7 @@ class Client(abc.ABC):
     @abc.abstractmethod
     def _close(self) -> None: ...
 
-    # === Calls ===
+    # === Retries and checks ===
 
     def _answer(self, request):
         deadline = self._retries.deadline()
@@ -153,7 +191,7 @@ class Client(abc.ABC):
         return self._call(lambda seconds: self._predict(request, seconds), deadline)
 
     def _check_offered(self, request, deadline):
-        """Check shapes against what the server takes; it is asked once, and again if it might have a new version."""
+        """Check shapes against the metadata of the model, read once, and again if there might be a new version."""
         if self._offered is not None:
             try:
                 return check_offered(request, self._offered)
@@ -168,7 +206,7 @@ class Client(abc.ABC):
         return self._retries.call(attempt, deadline)
 
     def _load_errors(self) -> str:
-        """Say why versions could not be loaded, if the server knows."""
+        """Return the reasons why versions could not be loaded, if the server knows them."""
         try:
             found = [f"version {status.version}: {status.error}" for status in self._status(1.0) if status.error]
         except ServingError:

@@ -1,4 +1,4 @@
-"""A client from one address, as the command line takes it."""
+"""A client from one address."""
 
 from urllib.parse import unquote, urlsplit
 
@@ -7,15 +7,15 @@ from keras_coda.serving.grpc import GrpcClient
 from keras_coda.serving.rest import RestClient
 from keras_coda.utils.checks import require
 
-_FORMS = "http://HOST:PORT/v1/models/NAME or grpc://HOST:PORT/NAME, either with /versions/N or /labels/LABEL behind"
+_FORMS = "http://HOST:PORT/v1/models/NAME or grpc://HOST:PORT/NAME, either may end in /versions/N or /labels/LABEL"
 
 
 def connect(address: str, **options) -> Client:
-    """Return the client of a model whose server, name and version are in one address.
+    """Return the client of a model from an address that names server, model and version.
 
     Args:
-        address: ``http[s]://HOST:PORT/v1/models/NAME`` for REST, ``grpc://HOST:PORT/NAME`` for gRPC; either with
-            ``/versions/N`` or ``/labels/LABEL`` behind.
+        address: ``http[s]://HOST:PORT/v1/models/NAME`` for REST, ``grpc://HOST:PORT/NAME`` for gRPC; either may
+            end in ``/versions/N`` or ``/labels/LABEL``.
         **options: of :class:`RestClient` and :class:`GrpcClient`, for instance ``timeout``.
 
     Raises:

@@ -1,13 +1,11 @@
 # ruff: noqa: N818 - named after the status codes of gRPC
-"""What can go wrong between a caller and a model server, one class for each thing to do about it."""
-
-import importlib
+"""Errors of calls to a model server: one class for each way to react."""
 
 
 class ServingError(RuntimeError):
-    """A request to a model server that gave no answer to rely on; its message holds the server's own words.
+    """A request to a model server had no valid answer; the message holds the server's own message.
 
-    Raised itself for what none of its subclasses names: a server that is broken or does not permit the request.
+    The class itself is raised if no subclass fits: the server is broken, or does not permit the request.
     """
 
 
@@ -24,23 +22,12 @@ class DeadlineExceeded(ServingError):
 
 
 class Unavailable(ServingError):
-    """The server cannot be reached, went away, or turns requests away for now; retries were of no avail."""
+    """The server cannot be reached, went away, or turns requests away for now; trying again did not help."""
 
 
 class InvalidAnswer(ServingError):
-    """The answer is not what the signatures of this package give: outputs that are missing, misshapen, not finite."""
+    """The answer does not fit the signature: outputs are missing, have a wrong shape or type, or are not finite."""
 
 
 class IncompleteMaps(InvalidAnswer):
-    """Contributions that do not sum to their logit: they were altered on the way, or are no exact explanation."""
-
-
-def optional(module: str):
-    """Import a module of the extra ``serving``, or raise the ``ImportError`` that names the extra."""
-    try:
-        return importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        raise ImportError(
-            f"This client of a model server needs a package that is missing. Received: {error}. "
-            'Install it: pip install "keras-coda[serving]".'
-        ) from error
+    """Contributions do not sum to their logit: they were altered on the way, or are no exact explanation."""

@@ -10,27 +10,27 @@ from keras_coda.serving.errors import (
     ModelNotFound,
     ServingError,
     Unavailable,
-    optional,
 )
 from keras_coda.serving.metadata import ModelMetadata, VersionStatus, read_metadata, read_status
 from keras_coda.serving.requests import Request
 from keras_coda.utils.checks import require
+from keras_coda.utils.optional import import_optional
 
 _ERRORS = {
     "INVALID_ARGUMENT": InvalidRequest,
-    "FAILED_PRECONDITION": InvalidRequest,  # so TF Serving calls a signature that there is not
+    "FAILED_PRECONDITION": InvalidRequest,  # TF Serving's code for a signature that does not exist
     "OUT_OF_RANGE": InvalidRequest,
     "NOT_FOUND": ModelNotFound,
     "DEADLINE_EXCEEDED": DeadlineExceeded,
     "UNAVAILABLE": Unavailable,
-    "CANCELLED": Unavailable,  # what a server that stops does to its calls
+    "CANCELLED": Unavailable,  # a server that stops cancels its calls
 }
 _OPTIONS = (
     ("grpc.max_send_message_length", -1),
-    ("grpc.max_receive_message_length", -1),  # 4 MiB else: 81 maps of 112 x 112
-    ("grpc.enable_retries", 0),  # retries are this client's own
-    ("grpc.use_local_subchannel_pool", 1),  # a channel of its own, whatever else the process talks to
-    # A broken connection is taken up again soon, not after up to two minutes.
+    ("grpc.max_receive_message_length", -1),  # the default of 4 MiB is 81 maps of 112 x 112
+    ("grpc.enable_retries", 0),  # `Retries` tries again
+    ("grpc.use_local_subchannel_pool", 1),  # a connection of its own, also if the process has others to this server
+    # Connect again soon after a connection broke; the default is up to two minutes.
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 2000),
 )
@@ -42,21 +42,16 @@ class GrpcClient(Client):
     Args:
         target: address of the server, ``host:8500``.
         model: name of the model.
-        version: int; None for the newest.
-        label: name of a version instead.
-        timeout: seconds for a whole call, with all its attempts.
-        retries: attempts after the first, where the connection breaks or the server says UNAVAILABLE.
-        backoff: seconds before the first of them; doubles each time, and is jittered.
-        class_names: one name per class for explanations; None for the names served, which are only those of the
-            classes explained.
         credentials: ``grpc.ChannelCredentials`` (``grpc.ssl_channel_credentials()``) for a secure channel; None for
             one that is not encrypted.
         metadata: pairs of strings sent along with each call, such as an authorization.
         options: further options of the channel, as pairs.
+        **common: ``version``, ``label``, ``timeout``, ``retries``, ``backoff`` and ``class_names``, see
+            :class:`Client`.
 
     Raises:
         ImportError: without ``grpcio`` and ``tensorflow-serving-api`` (the extra ``serving``).
-        ValueError: for an empty target, both version and label, times that are not positive.
+        ValueError: for an empty target, and as :class:`Client`.
 
     Example::
 
@@ -69,28 +64,15 @@ class GrpcClient(Client):
         target: str,
         model: str,
         *,
-        version: int | None = None,
-        label: str | None = None,
-        timeout: float = 30.0,
-        retries: int = 3,
-        backoff: float = 0.1,
-        class_names: Sequence[str] | None = None,
         credentials=None,
         metadata: Sequence[tuple[str, str]] = (),
         options: Sequence[tuple] = (),
+        **common,
     ):
-        super().__init__(
-            model,
-            version=version,
-            label=label,
-            timeout=timeout,
-            retries=retries,
-            backoff=backoff,
-            class_names=class_names,
-        )
+        super().__init__(model, **common)
         is_target = isinstance(target, str) and bool(target) and "://" not in target
         require(is_target, "`target` must be host:port", "For instance 127.0.0.1:8500", target=target)
-        self._grpc = optional("grpc")
+        self._grpc = _import("grpc", "grpcio")
         self._stubs = _Stubs()
         options = (*_OPTIONS, *options)
         if credentials is None:
@@ -146,7 +128,7 @@ class GrpcClient(Client):
             raise InvalidAnswer(f"{rule}. Received: version={spec.version.value}")
 
     def _send(self, method, message, seconds):
-        """Send a request and return the answer, or raise what the status means."""
+        """Send a request and return the answer, or raise the error that the status stands for."""
         try:
             return method(message, timeout=seconds, metadata=self._sent_along)
         except self._grpc.RpcError as error:
@@ -162,14 +144,18 @@ class _Stubs:
 
     def __init__(self):
         apis = "tensorflow_serving.apis"
-        self.predict = optional(f"{apis}.predict_pb2")
-        self.status = optional(f"{apis}.get_model_status_pb2")
-        self.metadata = optional(f"{apis}.get_model_metadata_pb2")
-        self.prediction_grpc = optional(f"{apis}.prediction_service_pb2_grpc")
-        self.model_grpc = optional(f"{apis}.model_service_pb2_grpc")
-        self.tensorflow = optional("tensorflow")
-        self._json_format = optional("google.protobuf.json_format")
+        self.predict = _import(f"{apis}.predict_pb2", "tensorflow-serving-api")
+        self.status = _import(f"{apis}.get_model_status_pb2", "tensorflow-serving-api")
+        self.metadata = _import(f"{apis}.get_model_metadata_pb2", "tensorflow-serving-api")
+        self.prediction_grpc = _import(f"{apis}.prediction_service_pb2_grpc", "tensorflow-serving-api")
+        self.model_grpc = _import(f"{apis}.model_service_pb2_grpc", "tensorflow-serving-api")
+        self.tensorflow = _import("tensorflow", "tensorflow")
+        self._json_format = _import("google.protobuf.json_format", "protobuf")
 
     def plain(self, message) -> dict:
-        """Return a message in the JSON form that the REST API gives, too."""
+        """Return a message in its JSON form, which is that of the REST API."""
         return self._json_format.MessageToDict(message, preserving_proto_field_name=True)
+
+
+def _import(module: str, package: str):
+    return import_optional(module, extra="serving", purpose="GrpcClient", package=package)

@@ -1,17 +1,17 @@
-"""Requests to a model server: arguments checked on this side, before anything is sent."""
+"""Requests to a model server: arguments are checked by the client, before anything is sent."""
 
 import dataclasses
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
+from keras_coda.exporters import schema
 from keras_coda.serving.errors import InvalidRequest
 from keras_coda.serving.metadata import ModelMetadata
 from keras_coda.utils.checks import check_classes, check_images, is_float, require, to_numpy
 
-# The names of keras_coda.exporters.signatures, which needs Keras; a client does not.
-PREDICT, EXPLAIN, EXPLAIN_CLASSES, BYTES = "serving_default", "contributions", "contributions_for_classes", "_bytes"
 _INT32 = 2**31 - 1
 
 
@@ -30,12 +30,12 @@ class Request:
 
     @property
     def images(self) -> np.ndarray | None:
-        """The images, None if files are sent."""
+        """The images; None if image files are sent."""
         return self.inputs.get("images")
 
     @property
     def classes(self) -> np.ndarray | None:
-        """The classes asked for, None for the most probable."""
+        """The classes asked for; None for the most probable."""
         return self.inputs.get("classes")
 
     def __len__(self) -> int:
@@ -43,25 +43,40 @@ class Request:
 
 
 def predict_request(images) -> Request:
-    """Check images or image files and ask for predictions; see :class:`keras_coda.serving.RestClient`."""
-    name, array = _checked(images)
-    return Request(_twin(PREDICT, name), {name: array})
+    """Check images or image files and ask for predictions; see :meth:`keras_coda.serving.Client.predict`."""
+    return signature_request(schema.PREDICT, images, {})
 
 
 def explain_request(images, classes=None) -> Request:
-    """Check images or image files and classes, and ask for maps; see :class:`keras_coda.serving.RestClient`."""
-    name, array = _checked(images)
+    """Check images or image files and classes, and ask for maps; see :meth:`keras_coda.serving.Client.explain`."""
     if classes is None:
-        return Request(_twin(EXPLAIN, name), {name: array})
-    checked, _ = check_classes(classes, None, len(array), _INT32)  # how many there are the server knows
-    return Request(_twin(EXPLAIN_CLASSES, name), {name: array, "classes": checked})
+        return signature_request(schema.EXPLAIN, images, {})
+    return signature_request(schema.EXPLAIN_CLASSES, images, {"classes": classes})
+
+
+def signature_request(signature: str, images, others: Mapping) -> Request:
+    """Check images or image files and the other inputs of a signature; see :meth:`keras_coda.serving.Client.call`."""
+    require(
+        signature in schema.SIGNATURES, f"`signature` must be one of {list(schema.SIGNATURES)}", signature=signature
+    )
+    expected = schema.SIGNATURES[signature].inputs
+    rule = f"The inputs of '{signature}' must be {list(expected)}"
+    require({"images", *others} == set(expected), rule, inputs=["images", *others])
+    name, array = _checked(images)
+    inputs = {name: array}
+    for key, values in others.items():
+        if key == "classes":  # the server knows how many there are
+            inputs[key], _ = check_classes(values, None, len(array), _INT32)
+        else:
+            inputs[key] = np.asarray(values, object if expected[key].dtype == "string" else expected[key].dtype)
+    return Request(signature if name == "images" else signature + schema.BYTES, inputs)
 
 
 def check_offered(request: Request, metadata: ModelMetadata) -> None:
-    """Raise what a server would not notice, or tell in the words of its graph: it does not check shapes itself.
+    """Compare a request with the signatures of the model: a server itself does not check shapes.
 
     Raises:
-        InvalidRequest: for a signature that the model has not, and inputs of another shape or name.
+        InvalidRequest: for a signature that the model does not have, and inputs of another shape or name.
     """
     offered = metadata.signatures.get(request.signature)
     model = f"version {metadata.version} of '{metadata.name}'"
@@ -82,10 +97,6 @@ def check_offered(request: Request, metadata: ModelMetadata) -> None:
             raise InvalidRequest(f"`{name}` must have shape ({shape}) for {model}. Received: shape={array.shape}")
 
 
-def _twin(signature, name):
-    return signature + BYTES if name == "image_bytes" else signature
-
-
 def _checked(images) -> tuple[str, np.ndarray]:
     """Return the input's name and the array to send."""
     if isinstance(images, (str, bytes, os.PathLike)):
@@ -99,7 +110,7 @@ def _checked(images) -> tuple[str, np.ndarray]:
 
 
 def _contents(file):
-    """Return the bytes of an image file; whether they are an image, the server finds out."""
+    """Return the bytes of an image file; the server finds out whether they are an image."""
     rule = "Images must be an array, or paths and contents of image files"
     require(isinstance(file, (str, bytes, os.PathLike)), rule, "Do not mix them", type=type(file).__name__)
     if isinstance(file, bytes):
@@ -116,7 +127,7 @@ def _contents(file):
 def _pixels(images):
     try:
         array = to_numpy(images)
-    except ValueError as error:  # NumPy's own words are of "inhomogeneous shapes"
+    except ValueError as error:  # NumPy's message is about "inhomogeneous shapes"
         raise ValueError(f"Images must all have one shape. Received: rows of several ({error})") from error
     if array.ndim == 4 and array.size and (is_float(array.dtype) or np.issubdtype(array.dtype, np.integer)):
         is_outside = (array < 0) | (array > 255)

@@ -3,7 +3,7 @@
 import base64
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from urllib.parse import quote, urlsplit
 
 import numpy as np
@@ -16,40 +16,35 @@ from keras_coda.serving.errors import (
     ModelNotFound,
     ServingError,
     Unavailable,
-    optional,
 )
 from keras_coda.serving.metadata import ModelMetadata, VersionStatus, read_metadata, read_status
 from keras_coda.serving.requests import Request
 from keras_coda.utils.checks import require
+from keras_coda.utils.optional import import_optional
 
 _ERRORS = {400: InvalidRequest, 413: InvalidRequest, 404: ModelNotFound, 408: DeadlineExceeded, 503: Unavailable,
            504: DeadlineExceeded}  # fmt: skip
 _CHUNK = 1 << 16  # bytes
-_SHOWN = 1000  # characters of what the server said
+_SHOWN = 1000  # characters of the server's message in an error
 
 
 class RestClient(Client):
     """Predictions and explanations from a model server, over HTTP with JSON.
 
-    For arrays of more than a few thousand pixels gRPC is several times faster (a float takes up to 20 characters);
-    image files travel as they are.
+    For arrays of more than a few thousand pixels gRPC is several times faster, because JSON takes up to 20 characters
+    per float. Image files are sent as they are.
 
     Args:
         url: of the server, ``http://host:8501``.
         model: name of the model.
-        version: int; None for the newest.
-        label: name of a version instead.
-        timeout: seconds for a whole call, with all its attempts.
-        retries: attempts after the first, where the connection breaks or the server says that it is unavailable (503).
-        backoff: seconds before the first of them; doubles each time, and is jittered.
-        class_names: one name per class for explanations; None for the names served, which are only those of the
-            classes explained.
-        session: a ``requests.Session`` with headers, certificates, proxies of your own, which the client does not
+        session: a ``requests.Session`` with your own headers, certificates or proxies, which the client does not
             close; None for a new one.
+        **options: ``version``, ``label``, ``timeout``, ``retries``, ``backoff`` and ``class_names``, see
+            :class:`Client`.
 
     Raises:
         ImportError: without ``requests`` (the extra ``serving``).
-        ValueError: for a URL without http(s), both version and label, times that are not positive.
+        ValueError: for a URL without http(s), and as :class:`Client`.
 
     Example::
 
@@ -58,40 +53,21 @@ class RestClient(Client):
             client.explain(["four.png", "nine.png"]).plot()
     """
 
-    def __init__(
-        self,
-        url: str,
-        model: str,
-        *,
-        version: int | None = None,
-        label: str | None = None,
-        timeout: float = 30.0,
-        retries: int = 3,
-        backoff: float = 0.1,
-        class_names: Sequence[str] | None = None,
-        session=None,
-    ):
-        super().__init__(
-            model,
-            version=version,
-            label=label,
-            timeout=timeout,
-            retries=retries,
-            backoff=backoff,
-            class_names=class_names,
-        )
+    def __init__(self, url: str, model: str, *, session=None, **options):
+        super().__init__(model, **options)
         parts = urlsplit(url)
         is_url = parts.scheme in ("http", "https") and bool(parts.hostname)
         require(is_url, "`url` must be that of a server", "For instance http://127.0.0.1:8501", url=url)
-        chosen = "" if version is None else f"/versions/{self.version}"
-        chosen = chosen if label is None else f"/labels/{quote(label, safe='')}"
+        chosen = "" if self.version is None else f"/versions/{self.version}"
+        chosen = chosen if self.label is None else f"/labels/{quote(self.label, safe='')}"
         self._url = f"{url.rstrip('/')}/v1/models/{quote(model, safe='')}{chosen}"
-        self._requests, self._owns_session = optional("requests"), session is None
+        self._requests = import_optional("requests", extra="serving", purpose="RestClient")
+        self._owns_session = session is None
         self._session = self._new_session() if session is None else session
 
     def _new_session(self):
         session = self._requests.Session()
-        # Retries are this client's own; the pool holds a connection for every thread that shares the client.
+        # `Retries` tries again, urllib3 must not; the pool holds a connection for every thread that shares the client.
         adapter = self._requests.adapters.HTTPAdapter(pool_maxsize=64, max_retries=0)
         for scheme in ("http://", "https://"):
             session.mount(scheme, adapter)
@@ -133,7 +109,7 @@ class RestClient(Client):
                 content = _read(response, deadline)
         except exceptions.Timeout as error:
             raise DeadlineExceeded(_no_answer(seconds, error)) from error
-        except (exceptions.SSLError, exceptions.InvalidURL) as error:  # these do not heal
+        except (exceptions.SSLError, exceptions.InvalidURL) as error:  # trying again does not help
             raise ServingError(f"The server cannot be reached. Received: {error}") from error
         except (exceptions.ConnectionError, exceptions.ChunkedEncodingError) as error:
             raise Unavailable(f"The connection broke. Received: {error}") from error
@@ -170,10 +146,10 @@ def _read(response, deadline) -> bytes:
 
 
 def _json(code, content) -> dict:
-    """Return a JSON object, or raise what the server's code and message mean."""
+    """Return a JSON object, or raise the error that the server's code and message stand for."""
     try:
         answer = json.loads(content)
-    except (ValueError, RecursionError):  # a proxy in between answers in its own words
+    except (ValueError, RecursionError):  # the answer of a proxy need not be JSON
         answer = None
     if code == 200:
         if not isinstance(answer, dict) or "error" in answer:
@@ -197,7 +173,7 @@ def _no_answer(seconds, error):
 
 
 def _plain(array: np.ndarray):
-    """Return what JSON makes of an array."""
+    """Return an array as values that JSON can hold."""
     if array.dtype == object:
         return [{"b64": base64.b64encode(contents).decode()} for contents in array]
     if array.dtype.kind == "f":

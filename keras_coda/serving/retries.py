@@ -15,14 +15,14 @@ _LONGEST_PAUSE = 5.0  # seconds
 class Retries:
     """How long and how often a call is tried.
 
-    Only :class:`~keras_coda.serving.errors.Unavailable` is tried again: a broken connection, or a server that says it
-    is. All requests here may be sent twice, a prediction changes nothing.
+    A call is tried again only after :class:`~keras_coda.serving.errors.Unavailable`: the connection broke, or the
+    server said that it is unavailable. Requests may be sent twice, because a prediction changes nothing on the server.
 
     Attributes:
         timeout: seconds for the whole call, all attempts and pauses included.
         retries: attempts after the first.
-        backoff: seconds before the first of them, then twice as long, and so on up to 5 s; of each pause a random
-            part between a half and all is waited, so that callers turned away together do not come back together.
+        backoff: seconds before the first of them; doubles each time, up to 5 s. Each pause is shortened at random, by
+            up to a half, so that clients that were turned away together do not come back together.
     """
 
     def __init__(self, timeout: float, retries: int, backoff: float):
@@ -33,14 +33,14 @@ class Retries:
         require(self.backoff >= 0, "`backoff` must not be negative, in seconds", backoff=backoff)
 
     def deadline(self) -> float:
-        """Return when a call that begins now has to end, on the clock of ``time.monotonic``."""
+        """Return the time at which a call that begins now must end, on the clock of ``time.monotonic``."""
         return time.monotonic() + self.timeout
 
     def call(self, attempt: Callable[[float], Answer], deadline: float) -> Answer:
-        """Call ``attempt(seconds left)`` until it gives an answer, an error that stays, or time or attempts are up.
+        """Call ``attempt(seconds left)`` until it returns, raises another error, or time or attempts are used up.
 
         Raises:
-            DeadlineExceeded: if the time was up before an attempt.
+            DeadlineExceeded: if no time is left for an attempt.
             Unavailable: of the last attempt.
         """
         for count in range(self.retries + 1):

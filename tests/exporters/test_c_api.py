@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from keras_coda import CoDANet
 from keras_coda.exporters.protos import read_meta_graph
-from tests.helpers.networks import pixels, small
+from tests.helpers.networks import pixels
 
 # Runs in a process of its own: TensorFlow's library must not be there twice.
 C_API = """
@@ -105,14 +105,18 @@ def run_with_c_api(folder, images, scratch):
     return done, dict(np.load(scratch / "out.npz")) if done.returncode == 0 else {}
 
 
-@pytest.mark.parametrize(
-    ("make", "shape"), [(lambda: CoDANet.from_preset("coda_digits"), (8, 8, 1)), (small, (8, 7, 2))]
-)
-def test_the_c_api_serves_what_keras_explains(tmp_path, make, shape):
-    model = make()
-    model.export(tmp_path / "1", top_k=2, warmup=False)
-    images = pixels(3, shape)
-    done, outputs = run_with_c_api(tmp_path / "1", images, tmp_path)
+@pytest.fixture(scope="session")
+def digits(tmp_path_factory):
+    model, folder = CoDANet.from_preset("coda_digits"), tmp_path_factory.mktemp("digits") / "1"
+    model.export(folder, top_k=2, warmup=False)
+    return model, folder
+
+
+@pytest.mark.parametrize("kind", ["digits", "two_channels"])
+def test_the_c_api_serves_what_keras_explains(kind, request, tmp_path):
+    model, folder = request.getfixturevalue(kind)
+    images = pixels(3, model.input_shape[1:])
+    done, outputs = run_with_c_api(folder, images, tmp_path)
     assert done.returncode == 0, done.stderr[-2000:]
     explanation = model.explain(images, top_k=2)
     np.testing.assert_array_equal(outputs["contributions/classes"], explanation.classes)
@@ -126,8 +130,7 @@ def test_the_c_api_serves_what_keras_explains(tmp_path, make, shape):
     assert (outputs["contributions/residual"] <= 1e-4).all()
 
 
-def test_the_c_api_refuses_images_that_are_not_finite(tmp_path):
-    small().export(tmp_path / "1", warmup=False)
-    done, _ = run_with_c_api(tmp_path / "1", np.full((1, 8, 7, 2), np.nan), tmp_path)
+def test_the_c_api_refuses_images_that_are_not_finite(two_channels, tmp_path):
+    done, _ = run_with_c_api(two_channels.folder, np.full((1, 8, 7, 2), np.nan), tmp_path)
     assert done.returncode == 1
     assert "must be finite, pixels in [0, 255]" in done.stderr

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_coda.exporters import lint
+from keras_coda.exporters import lint_saved_model, require_servable
 from tests.helpers.networks import small
 
 # Exports version after version until it is killed, and says how long the first one took.
@@ -65,7 +65,7 @@ def test_a_killed_export_is_never_taken_for_a_version(tmp_path, is_due):
             assert time.monotonic() - start < LONGEST
             time.sleep(0.002)  # the export needs the processor, too
             for folder in versions(base) - seen:  # looked at the moment it appears, as a server would
-                assert not [finding for finding in lint.lint(folder) if finding.is_error]
+                assert not [finding for finding in lint_saved_model(folder) if finding.is_error]
                 seen.add(folder)
         process.send_signal(signal.SIGKILL)
     finally:
@@ -82,7 +82,7 @@ def test_a_killed_export_is_never_taken_for_a_version(tmp_path, is_due):
     # Whatever is left, the version that was under way can be exported again, and is all that comes.
     following = base / str(max(int(path.name) for path in complete) + 1)
     small(filters=(2, 3), strides=1).export(following)
-    lint.check(following)
+    require_servable(following)
     assert set(base.iterdir()) == {*complete, following, *leftovers}
 
 
@@ -92,6 +92,6 @@ def test_half_an_export_would_be_noticed(tmp_path):
     for name in ("saved_model.pb", "variables/variables.index"):
         (tmp_path / "1" / name).rename(tmp_path / "kept")
         with pytest.raises(ValueError, match="must be one that TF Serving loads"):
-            lint.check(tmp_path / "1")
+            require_servable(tmp_path / "1")
         (tmp_path / "kept").rename(tmp_path / "1" / name)
-    lint.check(tmp_path / "1")
+    require_servable(tmp_path / "1")

@@ -1,52 +1,62 @@
-import shutil
+import sys
 
 import keras
+import numpy as np
 import pytest
-import tensorflow as tf
 from tensorflow.core.framework import types_pb2
 from tensorflow.core.protobuf import saved_model_pb2
 
-from keras_coda import AddInverse, CoDANet, DAUConv2D, GlobalSumPooling2D
-from keras_coda.exporters import lint, warmup
-from keras_coda.exporters.protos import read_meta_graph, signatures
-from keras_coda.exporters.saved_model import export_saved_model
-from keras_coda.exporters.signatures import Signatures
+from keras_coda import AddInverse, DAUConv2D, GlobalSumPooling2D
+from keras_coda.exporters import (
+    Signatures,
+    checks_table,
+    export_saved_model,
+    lint_saved_model,
+    require_servable,
+    schema,
+    verify_saved_model,
+    warmup,
+)
+from keras_coda.exporters.protos import read_signatures
 from tests.helpers.networks import small
+from tests.helpers.warmup_records import write_records
 
 
 def network(**arguments):
     return small(input_shape=(8, 7, 3), **arguments)
 
 
-@pytest.fixture(scope="module")
-def exported(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("checked") / "1"
-    network().export(folder, top_k=2, warmup=True)
-    return folder
+@pytest.mark.parametrize("kind", ["color", "color_with_linear_map", "two_channels", "any_size"])
+def test_exports_of_every_kind_have_no_findings(kind, request):
+    folder = request.getfixturevalue(kind).folder
+    assert lint_saved_model(folder) == []
+    require_servable(folder)
 
 
-@pytest.fixture
-def copied(exported, tmp_path):
-    return shutil.copytree(exported, tmp_path / "base" / "1")
+def write_out(folder, endpoints, model=None):
+    archive = keras.export.ExportArchive()
+    if model is not None:
+        archive.track(model)
+    for name, (function, specs) in endpoints.items():
+        archive.add_endpoint(name, function, input_signature=specs)
+    archive.write_out(str(folder), verbose=False)
 
 
-def test_an_export_has_no_findings(exported):
-    assert lint.lint(exported) == []
-    lint.check(exported)
+@pytest.mark.parametrize("rank", [2, 0])
+def test_signatures_of_other_names_only_need_what_tf_serving_asks_of_all(rank, tmp_path):
+    signatures = Signatures.of(network(), top_k=2)
+    images = signatures.specs({"images": read_table().inputs["images"]})
+
+    def least(images):
+        return {"least": keras.ops.min(images, axis=(2, 3) if rank else None)}
+
+    write_out(tmp_path / "1", {**signatures.serving(), "least": (least, images)})
+    found = [(finding.rule, "'least' of 'least'" in finding.message) for finding in lint_saved_model(tmp_path / "1")]
+    assert found == ([] if rank else [("batch", True)])
 
 
-@pytest.mark.parametrize(
-    ("make", "options"),
-    [
-        (network, {"linear_map": True, "warmup": False}),
-        (small, {"top_k": 3}),  # two channels: no files
-        (lambda: CoDANet(3, input_shape=(None, None, 1), filters=(2, 3), strides=1), {}),
-    ],
-    ids=["linear_map", "two_channels", "any_size"],
-)
-def test_exports_of_every_kind_have_no_findings(tmp_path, make, options):
-    make().export(tmp_path / "1", **options)
-    assert lint.lint(tmp_path / "1") == []
+def read_table():
+    return schema.SIGNATURES[schema.PREDICT]
 
 
 # === What makes a finding: one broken folder per rule ===
@@ -154,13 +164,7 @@ def damaged_warmup(folder):
 
 
 def records(change):
-    def write(folder):
-        requests = change(warmup.read_warmup(folder))
-        with tf.io.TFRecordWriter(str(folder / warmup.WARMUP_FILE)) as writer:
-            for name, inputs in requests:
-                writer.write(warmup._prediction_log(name, inputs).SerializeToString())
-
-    return write
+    return lambda folder: write_records(folder, change(warmup.read_warmup(folder)))
 
 
 @pytest.mark.parametrize(
@@ -191,7 +195,7 @@ def records(change):
         (records(lambda requests: [("predict", requests[0][1])]), "warmup", "record 0, 'predict'"),
         (records(lambda requests: [(requests[0][0], {})]), "warmup", "must have the inputs of 'contributions'"),
         (
-            records(lambda _: [("contributions", {"images": tf.make_tensor_proto(0.0, tf.float32, (1, 9, 9, 3))})]),
+            records(lambda _: [("contributions", {"images": np.zeros((1, 9, 9, 3), "float32")})]),
             "warmup",
             "must have the inputs of 'contributions'",
         ),
@@ -199,51 +203,47 @@ def records(change):
 )
 def test_every_rule_finds_the_folder_that_breaks_it(copied, spoil, rule, message):
     spoil(copied)
-    found = [finding for finding in lint.lint(copied) if finding.rule == rule]
+    found = [finding for finding in lint_saved_model(copied) if finding.rule == rule]
     assert found
     with pytest.raises(ValueError, match=message):
         raise ValueError(" ".join(map(str, found)))
     with pytest.raises(ValueError, match="must be one that TF Serving loads. Received: folder=.*"):
-        lint.check(copied)
+        require_servable(copied)
 
 
 @pytest.mark.parametrize("name", ["latest", "v1", "-1", "1.0", "9223372036854775808"])
 def test_a_folder_that_is_no_version_is_found(copied, name):
     renamed = copied.rename(copied.with_name(name))
-    (finding,) = lint.lint(renamed)
+    (finding,) = lint_saved_model(renamed)
     assert finding.is_error
     assert "only sees folders named by an integer" in str(finding)
 
 
 def test_leftovers_of_a_killed_export_are_pointed_out_and_harmless(copied):
     (copied.parent / ".tmp-2-0123abcd" / "variables").mkdir(parents=True)
-    (finding,) = lint.lint(copied)
+    (finding,) = lint_saved_model(copied)
     assert (finding.rule, finding.is_error) == ("neighbors", False)
-    lint.check(copied)
+    require_servable(copied)
 
 
 def test_weights_stored_twice_are_found(tmp_path):
     model = network()
-    archive = keras.export.ExportArchive()
-    archive.track(model)  # this is what stores them a second time
-    for name, (function, specs) in Signatures.of(model).serving().items():
-        archive.add_endpoint(name, function, input_signature=specs)
-    archive.write_out(str(tmp_path / "1"), verbose=False)
-    (finding,) = lint.lint(tmp_path / "1")
+    write_out(tmp_path / "1", Signatures.of(model).serving(), model)  # tracking it stores them a second time
+    (finding,) = lint_saved_model(tmp_path / "1")
     needed = 4 * model.count_params()
     assert (finding.rule, finding.is_error) == ("weights", False)
     assert f"once, {needed} bytes for what signatures use. Received: {2 * needed} bytes" in finding.message
 
 
-def test_warm_up_that_cannot_be_read_here_is_no_error(exported, monkeypatch):
-    monkeypatch.setattr(warmup, "is_available", lambda: False)
-    (finding,) = lint.lint(exported)
+def test_warm_up_that_cannot_be_read_here_is_no_error(color, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorflow_serving", None)
+    (finding,) = lint_saved_model(color.folder)
     assert (finding.rule, finding.is_error) == ("warmup", False)
     assert "keras-coda[serving]" in finding.message
 
 
-def test_signatures_are_read_without_loading(exported):
-    found = signatures(read_meta_graph(exported))
+def test_signatures_are_read_without_loading(color):
+    found = read_signatures(color.folder)
     assert list(found) == sorted(found)
     assert found["contributions"].outputs["contributions"].shape == (None, 2, 8, 7)
     assert found["serving_default_bytes"].inputs["image_bytes"].dtype == "string"
@@ -252,28 +252,26 @@ def test_signatures_are_read_without_loading(exported):
 # === verify ===
 
 
-def test_verify_runs_an_export_and_compares_it_with_its_network(tmp_path):
-    model = network()
-    model.export(tmp_path / "1", top_k=2)
-    rows = lint.verify(tmp_path / "1", model)
+def test_verify_runs_an_export_and_compares_it_with_its_network(color):
+    rows = verify_saved_model(color.folder, color.model)
     assert [row.name for row in rows] == ["lint", "runs in bare TensorFlow", "maps sum to logits", "agrees with Keras"]
     assert [row.detail for row in rows if not row.passed] == []
-    lines = lint.table(rows).splitlines()
+    lines = checks_table(rows).splitlines()
     assert len(lines) == 4
     assert all(line.startswith("ok  ") for line in lines)
 
 
 def test_verify_says_which_step_failed(copied):
-    records(lambda _: [("contributions", {"images": tf.make_tensor_proto(256.0, tf.float32, (1, 8, 7, 3))})])(copied)
+    records(lambda _: [("contributions", {"images": np.full((1, 8, 7, 3), 256, "float32")})])(copied)
     (copied.parent / "2").mkdir()
-    rows = lint.verify(copied)
+    rows = verify_saved_model(copied)
     assert [(row.name, row.passed) for row in rows] == [("lint", False), ("runs in bare TensorFlow", False)]
-    assert lint.table(rows).count("FAIL") == 2
+    assert checks_table(rows).count("FAIL") == 2
 
 
 def test_verify_needs_no_warm_up_file_to_run_a_model(copied):
     (copied / warmup.WARMUP_FILE).unlink()
-    rows = lint.verify(copied)
+    rows = verify_saved_model(copied)
     assert all(row.passed for row in rows)
     assert rows[1].detail.startswith("12 requests: contributions, ")
 
@@ -291,4 +289,4 @@ def sequential():
 def test_verify_compares_images_of_the_size_exported(make, options, tmp_path):
     model = make()
     export_saved_model(model, tmp_path / "1", **options)
-    assert [row.detail for row in lint.verify(tmp_path / "1", model) if not row.passed] == []
+    assert [row.detail for row in verify_saved_model(tmp_path / "1", model) if not row.passed] == []

@@ -1,55 +1,31 @@
-import io
-import json
 import re
-import subprocess
-import sys
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from PIL import Image
 
 from keras_coda import CoDANet
+from keras_coda.exporters.bare_tensorflow import SavedModelRunError, run_signatures
+from keras_coda.exporters.protos import read_signatures
 from keras_coda.utils import atomic
 from tests.helpers.networks import assert_complete, pixels, small
+from tests.helpers.serving_helpers import encoded
 
-BARE = """
-import json, sys
-import numpy as np
-import tensorflow as tf
-folder, inputs, out = sys.argv[1:]
-model, given = tf.saved_model.load(folder), np.load(inputs, allow_pickle=True)
-arrays = {}
-for name, signature in model.signatures.items():
-    _, wanted = signature.structured_input_signature
-    results = signature(**{key: tf.constant(given[key].tolist(), spec.dtype) for key, spec in wanted.items()})
-    arrays |= {f"{name}/{key}": value.numpy() for key, value in results.items()}
-np.savez(out, **arrays)
-print(json.dumps([name for name in sys.modules if name.startswith("keras_coda")]))
-"""
 RGB = (8, 7, 3)
 PREDICTIONS = {"logits", "probabilities"}
 MAPS = PREDICTIONS | {"classes", "class_names", "contributions", "residual", "bias"}
 TOP = PREDICTIONS | {"top_classes", "top_class_names", "top_probabilities"}
 
 
-def encoded(image, kind="PNG"):
-    """A picture file of an image (H, W, c)."""
-    file = io.BytesIO()
-    Image.fromarray(np.squeeze(image).astype("uint8")).save(file, kind)
-    return file.getvalue()
-
-
-def served_by_bare_tensorflow(folder, images, classes, scratch):
+def served_by_bare_tensorflow(folder, images, classes):
     """All outputs of all signatures, computed by a process without this package."""
     files = np.array([encoded(image) for image in images], dtype=object)
-    np.savez(scratch / "in.npz", images=images, image_bytes=files, classes=classes)
-    command = [sys.executable, "-c", BARE, folder, scratch / "in.npz", scratch / "out.npz"]
-    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=True)
-    assert json.loads(done.stdout) == []  # the package is not needed
-    with np.load(scratch / "out.npz", allow_pickle=True) as file:
-        return dict(file)
+    given = {"images": images.astype("float32"), "image_bytes": files, "classes": classes}
+    found = read_signatures(folder)
+    calls = [(name, {key: given[key] for key in signature.inputs}) for name, signature in found.items()]
+    answers = zip(found, run_signatures(folder, calls), strict=True)
+    return {f"{name}/{key}": value for name, outputs in answers for key, value in outputs.items()}
 
 
 @pytest.mark.parametrize(("policy", "top_k", "batch"), [("float32", 2, 5), ("mixed_bfloat16", 3, 1)])
@@ -59,7 +35,7 @@ def test_bare_tensorflow_serves_what_keras_explains_from_every_signature(tmp_pat
     model.export(tmp_path / "coda" / "1", top_k=top_k)
     images = pixels(batch, RGB, seed=1)
     classes = np.arange(batch * top_k, dtype="int32").reshape(batch, top_k) % 3
-    served = served_by_bare_tensorflow(tmp_path / "coda" / "1", images, classes, tmp_path)
+    served = served_by_bare_tensorflow(tmp_path / "coda" / "1", images, classes)
     by_rank, chosen = model.explain(images, top_k=top_k), model.explain(images, classes)
     expected = {"serving_default": (by_rank, TOP), "contributions": (by_rank, MAPS)}
     expected["contributions_for_classes"] = (chosen, MAPS)
@@ -91,11 +67,23 @@ def assert_names(served, classes, model):
     ]
 
 
+def test_signatures_that_do_not_run_are_an_error_with_its_reason(color, tmp_path):
+    images = np.full((1, *RGB), 256, "float32")
+    for folder, inputs, reason in [
+        (tmp_path / "nowhere", {}, "nowhere"),
+        (color.folder, {"images": images}, "pixels in"),
+        (color.folder, {"pictures": images}, "pictures"),
+        (color.folder, {"images": images.astype("float64")}, "float"),
+    ]:
+        with pytest.raises(SavedModelRunError, match=r"must run in bare TensorFlow. Received: '.*") as caught:
+            run_signatures(folder, [("serving_default", inputs)])
+        assert (caught.value.folder, isinstance(caught.value, RuntimeError)) == (str(folder), True)
+        assert reason in caught.value.reason
+
+
 @pytest.fixture(scope="module")
-def signatures(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("served") / "1"
-    small(input_shape=RGB).export(folder, top_k=2, linear_map=True)
-    return tf.saved_model.load(str(folder)).signatures
+def signatures(color_with_linear_map):
+    return tf.saved_model.load(str(color_with_linear_map.folder)).signatures
 
 
 @pytest.mark.parametrize(
@@ -145,9 +133,8 @@ def test_files_of_another_size_are_resized_as_image_folders_are(signatures):
     np.testing.assert_allclose(total, results["contributions"].numpy().sum((2, 3)), atol=1e-4)
 
 
-def test_images_of_other_channels_than_files_have_are_served_as_arrays_only(tmp_path):
-    small().export(tmp_path / "1")
-    names = set(tf.saved_model.load(str(tmp_path / "1")).signatures)
+def test_images_of_other_channels_than_files_have_are_served_as_arrays_only(two_channels):
+    names = set(tf.saved_model.load(str(two_channels.folder)).signatures)
     assert names == {"serving_default", "contributions", "contributions_for_classes"}
 
 
@@ -158,10 +145,9 @@ def test_weights_are_stored_once_for_all_signatures(tmp_path):
     assert stored < 1.1 * 4 * model.count_params() + 10_000
 
 
-def test_exported_model_takes_any_batch_and_any_image_size_if_the_network_does(tmp_path):
-    model = CoDANet(3, input_shape=(None, None, 1))
-    model.export(tmp_path / "1")
-    served = tf.saved_model.load(str(tmp_path / "1")).signatures
+def test_exported_model_takes_any_batch_and_any_image_size_if_the_network_does(any_size):
+    model = any_size.model
+    served = tf.saved_model.load(str(any_size.folder)).signatures
     assert set(served) == {"serving_default", "contributions", "contributions_for_classes"}
     for shape in [(1, 9, 9, 1), (4, 12, 10, 1)]:
         images = pixels(shape[0], shape[1:])

@@ -15,6 +15,7 @@ import pytest
 
 from keras_coda import CoDANet
 from keras_coda.exporters import single_file
+from keras_coda.exporters.formats import FORMATS, Format
 from keras_coda.utils.silence import hush
 from tests.helpers.networks import pixels, small
 
@@ -48,7 +49,7 @@ def run_litert(file, **inputs):
 RUN = {"onnx": run_onnx, "litert": run_litert}
 
 
-@pytest.fixture(scope="module", params=single_file.FORMATS)
+@pytest.fixture(scope="module", params=FORMATS)
 def format(request):
     return request.param
 
@@ -155,7 +156,7 @@ def test_bad_pixels_give_nan_for_their_image_and_no_other(converted, format):
     assert_agrees(good, model.explain(images[[0, 5]], **options))
 
 
-@pytest.mark.parametrize("format", single_file.FORMATS, indirect=True)
+@pytest.mark.parametrize("format", FORMATS, indirect=True)
 def test_the_first_classes_win_ties(converted, format):
     _, _, file = converted("any size, ties")
     outputs = RUN[format](file, images=pixels(3, (10, 11, 1)).astype("float32"))
@@ -221,6 +222,14 @@ def test_openvino_explains_by_onnx_and_predicts_by_the_saved_model(converted, tm
         np.testing.assert_array_equal(answer[predictions.output("top_classes")], explanation.classes)
 
 
+def test_a_format_is_a_module_and_a_line(tmp_path, monkeypatch):
+    monkeypatch.setitem(FORMATS, "keras", Format("tests.helpers.keras_format", ("json",)))
+    small().export(tmp_path / "a", format="keras", top_k=2, classes=True)
+    assert (tmp_path / "a").read_bytes() == b"0"
+    with pytest.raises(ValueError, match="`format` must be .*'onnx' or 'litert' or 'keras'. Received: format='torch'"):
+        small().export(tmp_path / "b", format="torch")
+
+
 # === What goes wrong ===
 
 
@@ -263,7 +272,7 @@ def test_other_backends_are_refused(tmp_path, monkeypatch, format):
 
 def break_converter(monkeypatch, format, result):
     """Make the converter return, or raise, something else than the network."""
-    module = importlib.import_module(f"keras_coda.{format}_format")
+    module = importlib.import_module(FORMATS[format].module)
 
     def convert(*args, **kwargs):
         os.write(2, b"half a graph\n")
@@ -271,7 +280,7 @@ def break_converter(monkeypatch, format, result):
             raise result
         return result
 
-    monkeypatch.setattr(module, f"to_{format}", convert)
+    monkeypatch.setattr(module, "convert", convert)
 
 
 def test_a_failing_conversion_leaves_nothing_behind_and_shows_what_the_converter_said(
@@ -297,13 +306,13 @@ def test_a_file_that_disagrees_with_keras_is_not_written(converted, monkeypatch,
 def test_a_file_that_came_up_meanwhile_is_kept(converted, monkeypatch, tmp_path, format):
     model, options, file = converted("squash")
     break_converter(monkeypatch, format, file.read_bytes())
-    check = single_file.portable_check.check
+    check = single_file.check_agreement
 
     def slow_check(*args):
         (tmp_path / "a").write_text("precious")
         return check(*args)
 
-    monkeypatch.setattr(single_file.portable_check, "check", slow_check)
+    monkeypatch.setattr(single_file, "check_agreement", slow_check)
     with pytest.raises(FileExistsError, match="must not exist yet"):
         model.export(tmp_path / "a", format=format, **options)
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("a", "precious")]

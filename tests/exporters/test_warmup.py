@@ -1,29 +1,17 @@
-import shutil
+import sys
 
 import numpy as np
 import pytest
 import tensorflow as tf
 from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
 
-from keras_coda import CoDANet
 from keras_coda.exporters import warmup
 from tests.helpers.networks import small
+from tests.helpers.warmup_records import write_records
 
 SHAPE = (8, 7, 3)
 SIGNATURES = ("serving_default", "contributions", "contributions_for_classes")
 SIGNATURES += tuple(f"{name}_bytes" for name in SIGNATURES)
-
-
-@pytest.fixture(scope="module")
-def exported(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("warmup") / "1"
-    small(input_shape=SHAPE).export(folder, top_k=2, warmup=True)
-    return folder
-
-
-@pytest.fixture
-def copied(exported, tmp_path):
-    return shutil.copytree(exported, tmp_path / "base" / "1")
 
 
 class Plain(tf.Module):
@@ -40,8 +28,8 @@ class Plain(tf.Module):
         tf.saved_model.save(self, str(folder), signatures={"serving_default": self.flatten})
 
 
-def test_there_is_a_record_of_the_official_protos_for_every_signature_and_batch_size(exported):
-    dataset = tf.data.TFRecordDataset(str(exported / "assets.extra" / "tf_serving_warmup_requests"))
+def test_there_is_a_record_of_the_official_protos_for_every_signature_and_batch_size(color):
+    dataset = tf.data.TFRecordDataset(str(color.folder / "assets.extra" / "tf_serving_warmup_requests"))
     requests = [PredictionLog.FromString(record.numpy()).predict_log.request for record in dataset]
     found = {(request.model_spec.signature_name, batch_size(request)) for request in requests}
     assert found == {(name, size) for name in SIGNATURES for size in (1, 8)}
@@ -54,9 +42,9 @@ def batch_size(request):
     return sizes.pop()
 
 
-def test_records_hold_valid_images_files_and_classes(exported):
-    for name, inputs in warmup.read_warmup(exported):
-        arrays = {key: tf.make_ndarray(tensor) for key, tensor in inputs.items()}
+def test_records_hold_valid_images_files_and_classes(color):
+    for name, inputs in warmup.read_warmup(color.folder):
+        arrays = inputs
         assert ("images" in arrays) != name.endswith("_bytes")
         if "images" in arrays:
             assert arrays["images"].shape[1:] == SHAPE
@@ -68,8 +56,8 @@ def test_records_hold_valid_images_files_and_classes(exported):
             np.testing.assert_array_equal(np.unique(arrays["classes"]), [0, 1])
 
 
-def test_replay_runs_every_record_in_bare_tensorflow_and_measures_residuals(exported):
-    replay = warmup.replay(exported)
+def test_replay_runs_every_record_in_bare_tensorflow_and_measures_residuals(color):
+    replay = warmup.replay_warmup(color.folder)
     assert [(record.signature, record.batch_size) for record in replay.records] == [
         (name, size) for size in (1, 8) for name in sorted(SIGNATURES)
     ]
@@ -78,12 +66,12 @@ def test_replay_runs_every_record_in_bare_tensorflow_and_measures_residuals(expo
     assert 0 <= replay.largest_residual <= 1e-4
 
 
-def test_replay_fails_where_a_record_would_make_the_server_refuse_the_model(exported, copied):
-    requests = warmup.read_warmup(exported)
+def test_replay_fails_where_a_record_would_make_the_server_refuse_the_model(copied):
+    requests = warmup.read_warmup(copied)
     name, inputs = next(request for request in requests if request[0] == "contributions_for_classes")
-    write_records(copied, [(name, {**inputs, "classes": tf.make_tensor_proto([[0, 3]])})])
+    write_records(copied, [(name, {**inputs, "classes": np.array([[0, 3]], "int32")})])
     with pytest.raises(RuntimeError, match=r"must run in bare TensorFlow. Received: .*"):
-        warmup.replay(copied)
+        warmup.replay_warmup(copied)
 
 
 def test_replay_measures_residuals_itself(tmp_path):
@@ -98,7 +86,7 @@ def test_replay_measures_residuals_itself(tmp_path):
     module = tf.Module()
     module.explain = tf.function(explain, input_signature=[spec])
     tf.saved_model.save(module, str(tmp_path / "1"), signatures={"contributions": module.explain})
-    assert warmup.replay(tmp_path / "1").largest_residual == 16.0  # 4 x 4 ones where the logit is 0
+    assert warmup.replay_warmup(tmp_path / "1").largest_residual == 16.0  # 4 x 4 ones where the logit is 0
 
 
 def test_any_exported_folder_with_images_gets_warm_up(tmp_path):
@@ -106,8 +94,8 @@ def test_any_exported_folder_with_images_gets_warm_up(tmp_path):
     path = warmup.write_warmup(tmp_path / "1", batch_sizes=(3,))
     ((name, inputs),) = warmup.read_warmup(tmp_path / "1")
     assert name == "serving_default"
-    assert tf.make_ndarray(inputs["pictures"]).shape == (3, 4, 5, 6)
-    assert warmup.replay(tmp_path / "1").records == (warmup.Replayed("serving_default", 3, residual=None),)
+    assert inputs["pictures"].shape == (3, 4, 5, 6)
+    assert warmup.replay_warmup(tmp_path / "1").records == (warmup.Replayed("serving_default", 3, residual=None),)
     assert [other.name for other in path.parent.iterdir()] == [path.name]
 
 
@@ -119,12 +107,10 @@ def test_inputs_of_another_kind_are_refused(tmp_path, shape, dtype):
     assert not (tmp_path / "1" / warmup.WARMUP_FILE).exists()
 
 
-def test_images_of_any_size_have_no_warm_up(tmp_path):
-    model = CoDANet(3, input_shape=(None, None, 1), filters=(2, 3), strides=1)
-    model.export(tmp_path / "1")
-    assert not (tmp_path / "1" / "assets.extra").exists()
+def test_images_of_any_size_have_no_warm_up(any_size):
+    assert not (any_size.folder / "assets.extra").exists()
     with pytest.raises(ValueError, match="need images of one size. Received: .* Export with `image_size`"):
-        warmup.write_warmup(tmp_path / "1")
+        warmup.write_warmup(any_size.folder)
 
 
 def test_more_records_than_the_server_takes_are_refused_and_the_file_is_kept(copied):
@@ -163,23 +149,13 @@ def test_records_of_another_log_are_refused(copied):
         warmup.read_warmup(copied)
 
 
-def test_the_missing_extra_is_named(exported, monkeypatch, tmp_path):
-    monkeypatch.setattr(warmup, "is_available", lambda: False)
+def test_the_missing_extra_is_named(color, monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "tensorflow_serving", None)
     for function in (warmup.write_warmup, warmup.read_warmup):
         with pytest.raises(ImportError, match=r'pip install "keras-coda\[serving\]"'):
-            function(exported)
+            function(color.folder)
     small().export(tmp_path / "1")  # without the extra, exports have no warm-up
     assert not (tmp_path / "1" / warmup.WARMUP_FILE).exists()
     with pytest.raises(ImportError, match=r"keras-coda\[serving\]"):
         small().export(tmp_path / "2", warmup=True)
     assert not (tmp_path / "2").exists()
-
-
-def write_records(folder, requests):
-    with tf.io.TFRecordWriter(str(folder / warmup.WARMUP_FILE)) as writer:
-        for name, inputs in requests:
-            log = PredictionLog()
-            log.predict_log.request.model_spec.signature_name = name
-            for key, tensor in inputs.items():
-                log.predict_log.request.inputs[key].CopyFrom(tensor)
-            writer.write(log.SerializeToString())

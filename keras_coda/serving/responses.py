@@ -1,15 +1,17 @@
-"""Answers of a model server: nothing is returned that was not checked against the request and in itself."""
+"""Answers of a model server, checked against the schema, the request, and for consistency."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from keras_coda.explanations.explanation import Explanation
+from keras_coda.exporters import schema
 from keras_coda.serving.errors import IncompleteMaps, InvalidAnswer
 from keras_coda.serving.requests import Request
 
 _COMPLETE = 1e-4  # |Σ contributions + bias - logit|, relative to max(1, |logit|)
-_EQUAL = 1e-5  # what the same number may differ by, computed here and there in float32
+_EQUAL = 1e-5  # allowed difference of a number that the client computes again, relative to max(1, |number|)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,93 +36,93 @@ class Prediction:
         return len(self.logits)
 
 
+def read_outputs(request: Request, outputs: Mapping) -> dict[str, np.ndarray]:
+    """Check the outputs of a signature against its entry in the schema, and return them.
+
+    Args:
+        request: the request that they answer.
+        outputs: arrays (as from gRPC) or nested lists (as from JSON) by name.
+
+    Raises:
+        InvalidAnswer: if an output is missing, has a wrong shape or type, or is not finite.
+    """
+    expected = schema.signatures()[request.signature]
+    sizes: dict[str, int | None] = {}
+    for name, array in request.inputs.items():
+        schema.match(expected.inputs[name].axes, array.shape, sizes)
+    found = {}
+    for name, tensor in sorted(expected.outputs.items(), key=lambda item: item[0] != "images"):  # their size is known
+        if name in outputs or not tensor.is_optional:
+            if "c" in sizes:
+                sizes["D"] = 2 * sizes["c"]  # [x, 1-x]
+            found[name] = _READERS[tensor.dtype](outputs, name, tensor.axes, sizes)
+    return found
+
+
 def read_prediction(request: Request, outputs: Mapping) -> Prediction:
     """Check the outputs of ``serving_default`` and return them.
 
     Args:
-        request: what they answer.
-        outputs: arrays (as from gRPC) or nested lists (as from JSON) by name.
+        request: the request that they answer.
+        outputs: as for :func:`read_outputs`.
 
     Raises:
-        InvalidAnswer: if anything is missing, of a wrong shape or type, not finite, or contradicts the rest.
+        InvalidAnswer: as :func:`read_outputs`, and if the outputs contradict each other.
     """
-    batch, (logits, probabilities) = len(request), _read_logits(request, outputs)
-    top = _integers(outputs, "top_classes", (batch, None))
-    _check_classes("top_classes", top, logits)
-    best = _numbers(outputs, "top_probabilities", top.shape)
-    names = _strings(outputs, "top_class_names", top.shape)
+    found = read_outputs(request, outputs)
+    _check_logits(found)
+    top, best, probabilities = found["top_classes"], found["top_probabilities"], found["probabilities"]
+    _check_classes("top_classes", top, found["logits"])
     _check_equal("top_probabilities", best, np.take_along_axis(probabilities, top, axis=1))
     _check_equal("top_probabilities", best, _largest(probabilities, top.shape[1]))
-    return Prediction(logits, probabilities, top, names, best)
+    return Prediction(**found)
 
 
-def read_explanation(request: Request, outputs: Mapping, class_names: Sequence[str] | None = None):
-    """Check the outputs of ``contributions`` or ``contributions_for_classes`` and return an ``Explanation``.
+def read_explanation(request: Request, outputs: Mapping, class_names: Sequence[str] | None = None) -> Explanation:
+    """Check the outputs of ``contributions`` or ``contributions_for_classes`` and return an explanation.
 
     Args:
-        request: what they answer.
-        outputs: arrays (as from gRPC) or nested lists (as from JSON) by name.
-        class_names: one name per class; None for those served, which are only those of the classes explained: the
-            others are called by their index.
+        request: the request that they answer.
+        outputs: as for :func:`read_outputs`.
+        class_names: one name per class; None to use the names in the answer, which has only those of the classes
+            explained: the others are called by their index.
 
     Returns:
-        A :class:`keras_coda.Explanation`; its residual is computed anew, in float64.
+        The explanation; its residual is computed anew, in float64.
 
     Raises:
         IncompleteMaps: if contributions do not sum to their logit.
-        InvalidAnswer: if anything is missing, of a wrong shape or type, not finite, or contradicts the rest.
+        InvalidAnswer: as :func:`read_outputs`, and if the outputs contradict each other or the request.
     """
-    from keras_coda.explanations.explanation import Explanation  # Keras, which nothing else here needs
-
-    logits, probabilities = _read_logits(request, outputs)
-    images = _numbers(outputs, "images", (len(request), None, None, None)) if request.images is None else request.images
-    classes = _read_classes(request, outputs, logits)
-    maps = _numbers(outputs, "contributions", (*classes.shape, *images.shape[1:3]))
-    names = _strings(outputs, "class_names", classes.shape)
-    bias = _read_bias(outputs, len(request))
-    _numbers(outputs, "residual", classes.shape)  # the server's own; what counts is computed here
-    linear_map = None
-    if "linear_map" in outputs:
-        linear_map = _numbers(outputs, "linear_map", (*maps.shape, 2 * images.shape[3]))
-    return Explanation(
-        images=images,
-        logits=logits,
-        probabilities=probabilities,
-        classes=classes,
-        contributions=maps,
-        residual=_residual(maps, bias, np.take_along_axis(logits, classes, axis=1)),
-        bias=bias,
-        linear_map=linear_map,
-        class_names=_all_names(class_names, logits.shape[1], classes, names),
-    )
-
-
-def _read_logits(request, outputs):
-    logits = _numbers(outputs, "logits", (len(request), None))
-    _require(logits.shape[1], "logits", "be of at least one class", shape=logits.shape)
-    probabilities = _numbers(outputs, "probabilities", logits.shape)
-    # σ(z) = (1 + tanh(z/2)) / 2, which does not overflow
-    _check_equal("probabilities", probabilities, 0.5 + 0.5 * np.tanh(0.5 * logits.astype("float64")))
-    return logits, probabilities
-
-
-def _read_classes(request, outputs, logits):
-    expected = (len(request), None) if request.classes is None else request.classes.shape
-    classes = _integers(outputs, "classes", expected)
+    found = read_outputs(request, outputs)
+    _check_logits(found)
+    classes, logits = found["classes"], found["logits"]
     if request.classes is not None:
         same = np.array_equal(classes, request.classes)
         _require(same, "classes", "be those asked for", classes=classes.ravel()[:10].tolist())
     _check_classes("classes", classes, logits)
+    explained = np.take_along_axis(logits, classes, axis=1)
     if request.classes is None:
-        explained = np.take_along_axis(logits, classes, axis=1)
         _check_equal("logits of classes", explained, _largest(logits, classes.shape[1]))
-    return classes
-
-
-def _read_bias(outputs, batch) -> float:
-    bias = _numbers(outputs, "bias", (batch,))
+    bias = found["bias"]
     _require((bias == bias[0]).all(), "bias", "be one for all images", bias=bias[:10].tolist())
-    return float(bias[0])
+    return Explanation(
+        images=found["images"] if request.images is None else request.images,
+        logits=logits,
+        probabilities=found["probabilities"],
+        classes=classes,
+        contributions=found["contributions"],
+        residual=_residual(found["contributions"], float(bias[0]), explained),  # the server's own is not relied on
+        bias=float(bias[0]),
+        linear_map=found.get("linear_map"),
+        class_names=_all_names(class_names, logits.shape[1], classes, found["class_names"]),
+    )
+
+
+def _check_logits(found):
+    # σ(z) = (1 + tanh(z/2)) / 2, which does not overflow
+    expected = 0.5 + 0.5 * np.tanh(0.5 * found["logits"].astype("float64"))
+    _check_equal("probabilities", found["probabilities"], expected)
 
 
 def _residual(maps, bias, explained):
@@ -151,31 +153,34 @@ def _all_names(given, count, classes, names) -> tuple[str, ...]:
 # === Arrays: present, of the right type and shape, finite ===
 
 
-def _numbers(outputs, name, shape) -> np.ndarray:
+def _numbers(outputs, name, axes, sizes) -> np.ndarray:
     array = _array(outputs, name)
     _require(array.dtype.kind in "fiu", name, "be numbers", dtype=array.dtype)
     array = array.astype("float32")
-    _check_shape(name, array, shape)
+    _check_shape(name, array, axes, sizes)
     _require(np.isfinite(array).all(), name, "be finite", finite=f"{np.isfinite(array).sum()} of {array.size}")
     return array
 
 
-def _integers(outputs, name, shape) -> np.ndarray:
+def _integers(outputs, name, axes, sizes) -> np.ndarray:
     array = _array(outputs, name)
     _require(array.dtype.kind in "iu", name, "be integers", dtype=array.dtype)
-    _check_shape(name, array, shape)
+    _check_shape(name, array, axes, sizes)
     return array.astype("int32")
 
 
-def _strings(outputs, name, shape) -> np.ndarray:
+def _strings(outputs, name, axes, sizes) -> np.ndarray:
     array = _array(outputs, name)
-    _check_shape(name, array, shape)
+    _check_shape(name, array, axes, sizes)
     try:
         texts = [text.decode() if isinstance(text, bytes) else text for text in array.ravel().tolist()]
     except UnicodeDecodeError as error:
         raise InvalidAnswer(f"`{name}` must be UTF-8. Received: {error.object!r}") from error
     _require(all(isinstance(text, str) for text in texts), name, "be text", dtype=array.dtype)
     return np.array(texts, dtype=str).reshape(array.shape)
+
+
+_READERS = {"float32": _numbers, "int32": _integers, "string": _strings}
 
 
 def _array(outputs, name) -> np.ndarray:
@@ -187,10 +192,13 @@ def _array(outputs, name) -> np.ndarray:
         raise InvalidAnswer(f"`{name}` must be an array. Received: rows of several shapes ({error})") from error
 
 
-def _check_shape(name, array, shape):
-    fits = array.ndim == len(shape) and all(want in (None, got) for want, got in zip(shape, array.shape, strict=True))
-    expected = ", ".join("any" if size is None else str(size) for size in shape)
-    _require(fits and 0 not in array.shape, name, f"have shape ({expected})", shape=array.shape)
+def _check_shape(name, array, axes, sizes):
+    expected = ", ".join(str(sizes.get(letter, "any")) for letter in axes)
+    fits = schema.match(axes, array.shape, sizes) and 0 not in array.shape
+    _require(fits, name, f"have shape ({expected})", shape=array.shape)
+
+
+# === Consistency ===
 
 
 def _check_classes(name, classes, logits):
