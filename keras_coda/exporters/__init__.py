@@ -6,6 +6,7 @@ Here belongs what writes, checks and runs exported networks. Clients of servers 
 from keras_coda.exporters.lint import Finding as Finding
 from keras_coda.exporters.lint import lint_saved_model as lint_saved_model
 from keras_coda.exporters.lint import require_servable as require_servable
+from keras_coda.exporters.nan_guard import PortableNetwork as PortableNetwork
 from keras_coda.exporters.saved_model import compare_saved_model as compare_saved_model
 from keras_coda.exporters.saved_model import export_saved_model as export_saved_model
 from keras_coda.exporters.signatures import Signatures as Signatures

@@ -25,6 +25,7 @@ BLOCK = re.compile(
 )
 CLIENTS = re.compile(r"^(from|import) keras_coda\.serving\b", re.M)
 NOT_RUN = {"README.md": 1, "docs/serving.md": 2}  # how many blocks: whoever adds one changes this
+IMPORTED = re.compile(r"^from keras_coda\.([\w.]+) import (.+)$", re.M)
 BATCHES = 2
 
 
@@ -131,6 +132,20 @@ def test_links_of_pages_lead_to_files():
         for target in re.findall(r"\]\(([^)\s#]+)", prose):
             if "://" not in target and target not in ("results.md", "../results.md"):  # written by `make evidence`
                 assert (page.parent / target).exists(), f"{relative(page)}: {target}"
+
+
+def test_names_of_pages_exist_and_are_no_deeper_than_a_room():
+    for page in [each for each in PAGES if each.parent.name != "reference"]:
+        text = re.sub(r"^```diff\n.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.M | re.S)
+        text = re.sub(r"\]\([^)]*\)", "]", text)  # anchors of the reference may name the module that defines a name
+        names = re.findall(r"\bkeras_coda((?:\.[A-Za-z_]\w*)+)(?!/)", text)
+        names += [f".{room}.{name}" for room, line in IMPORTED.findall(text) for name in line.split(", ")]
+        for name in sorted(set(names)):
+            found = keras_coda
+            for depth, part in enumerate(name.split(".")[1:]):
+                assert depth < 2 or isinstance(found, type), f"{relative(page)}: keras_coda{name}"
+                assert hasattr(found, part), f"{relative(page)}: keras_coda{name}"
+                found = getattr(found, part)
 
 
 def test_pages_name_no_place_of_a_machine():
