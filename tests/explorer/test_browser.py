@@ -12,6 +12,7 @@ from keras_coda import CoDANet, Explanation, data
 from tests.helpers import explorer_browser
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.skipif(importlib.util.find_spec("gradio") is None, reason="needs Gradio: keras-coda[explore]"),
     pytest.mark.skipif(importlib.util.find_spec("playwright") is None, reason="needs Playwright: keras-coda[test]"),
     pytest.mark.skipif(explorer_browser.chromium() is None, reason="needs Chromium: apt-get install chromium"),

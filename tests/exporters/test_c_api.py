@@ -85,7 +85,10 @@ assert "tensorflow" not in sys.modules
 """
 LIBRARY = Path(tf.__file__).with_name("libtensorflow_cc.so.2")
 
-pytestmark = pytest.mark.skipif(not LIBRARY.is_file(), reason="TensorFlow's C API is in no library of its own here")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not LIBRARY.is_file(), reason="TensorFlow's C API is in no library of its own here"),
+]
 
 
 def run_with_c_api(folder, images, scratch):

@@ -14,6 +14,8 @@ import tensorflow as tf
 from keras_coda.exporters import lint_saved_model, require_servable
 from tests.helpers.networks import small
 
+pytestmark = pytest.mark.slow
+
 # Exports version after version until it is killed, and says how long the first one took.
 EXPORT = """
 import itertools, sys, time

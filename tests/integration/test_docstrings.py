@@ -109,6 +109,7 @@ def blocks(page):
 RUNNING = [page for page in PAGES if any(reason is None for _, reason in blocks(page))]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", RUNNING, ids=relative)
 def test_python_of_page_runs(page, small_training, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

@@ -26,6 +26,7 @@ def assert_same(explanation, expected):
     assert explanation.residual.max() < 1e-4
 
 
+@pytest.mark.slow
 def test_a_keras_file_loads_with_its_maps_and_its_training(expected):
     model = keras.models.load_model(FOLDER / "model.keras")
     assert isinstance(model, keras_coda.CoDANet)
@@ -43,6 +44,7 @@ def test_a_preset_folder_loads_with_its_maps(expected):
     assert_same(model.explain(expected["images"], top_k=3, linear_map=True), expected)
 
 
+@pytest.mark.slow
 def test_a_saved_model_agrees_with_the_network(expected):
     model = keras_coda.CoDANet.from_preset(FOLDER / "preset")
     images = expected["images"].astype("float32")

@@ -78,6 +78,7 @@ def wheel(built):
 # === What is in it ===
 
 
+@pytest.mark.slow
 def test_the_wheel_holds_the_package_and_nothing_else(wheel):
     assert wheel.name == f"keras_coda-{VERSION}-py3-none-any.whl"
     names = set(contents(wheel))
@@ -95,10 +96,12 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel):
     assert f"{information}/licenses/LICENSE" in names
 
 
+@pytest.mark.slow
 def test_the_wheel_is_small(wheel):
     assert wheel.stat().st_size < LIMIT
 
 
+@pytest.mark.slow
 def test_the_source_distribution_builds_the_same_wheel(sdist, wheel, tmp_path):
     run("-m", "pip", "wheel", "--no-deps", "--no-index", "--no-build-isolation", "--wheel-dir", tmp_path, sdist)
     (again,) = tmp_path.glob("*.whl")
@@ -106,6 +109,7 @@ def test_the_source_distribution_builds_the_same_wheel(sdist, wheel, tmp_path):
     assert contents(again) == contents(wheel)
 
 
+@pytest.mark.slow
 def test_the_source_distribution_says_what_it_is(sdist):
     with tarfile.open(sdist) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
@@ -123,6 +127,7 @@ def test_the_source_distribution_says_what_it_is(sdist):
 # === That it works ===
 
 
+@pytest.mark.slow
 def test_an_installed_wheel_works_away_from_the_checkout(wheel, tmp_path):
     target, away = tmp_path / "installed", tmp_path / "away"
     away.mkdir()
@@ -136,6 +141,7 @@ def test_an_installed_wheel_works_away_from_the_checkout(wheel, tmp_path):
 # === What it says of itself ===
 
 
+@pytest.mark.slow
 def test_metadata_are_those_of_the_project(wheel):
     metadata = email.message_from_bytes(contents(wheel)[f"keras_coda-{VERSION}.dist-info/METADATA"])
     assert (metadata["Name"], metadata["Version"], metadata["Requires-Python"]) == ("keras-coda", VERSION, ">=3.11")

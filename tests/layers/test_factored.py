@@ -108,6 +108,7 @@ def test_norms_that_cancel_stay_within_rounding_of_the_truth():
     assert np.abs(center).max() <= 1.01 * np.linalg.norm(x)  # a weight of norm one at most
 
 
+@pytest.mark.slow
 def test_compiled_training_prediction_and_explanation_agree_with_graph_mode_and_trace_once():
     def run(jit_compile):
         keras.utils.set_random_seed(3)
@@ -154,6 +155,7 @@ def test_large_images_are_explained_a_few_classes_at_a_time(monkeypatch):
         np.testing.assert_allclose(parts.logits, whole.logits, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("jit_compile", [False, True])
 def test_a_last_short_chunk_changes_nothing(jit_compile):
     model, images = small(), pixels(7)
@@ -180,6 +182,7 @@ def test_data_sets_are_explained_batch_by_batch(capsys):
         next(model.explain_batches(data, classes=[1, 2, 0]))
 
 
+@pytest.mark.slow
 def test_mixed_precision_trains_like_float32():
     def accuracy(policy):
         keras.utils.set_random_seed(0)

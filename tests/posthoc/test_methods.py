@@ -230,6 +230,7 @@ def test_occlusion_predicts_once_for_all_classes(monkeypatch):
     assert not np.allclose(*maps)
 
 
+@pytest.mark.slow
 def test_models_are_not_kept_alive():
     model, more = small_network(), [posthoc.VanillaGradients(encoded=False), posthoc.OcclusionSensitivity(3, fill=0)]
     for method in METHODS + more:
@@ -317,6 +318,7 @@ def test_without_tf_explain_the_extra_is_named(monkeypatch):
         posthoc.VanillaGradients()(small_network(), random_digits(1)[0], np.array([0]))
 
 
+@pytest.mark.slow
 def test_the_package_does_not_import_tf_explain():
     code = "import sys, keras_coda; sys.exit('tf_explain' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -300,6 +300,7 @@ print("RESULT", result and len(result.trials))
 """
 
 
+@pytest.mark.slow
 def test_two_workers_share_the_trials_of_a_chief(preset, tmp_path):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -334,6 +335,7 @@ def test_two_workers_share_the_trials_of_a_chief(preset, tmp_path):
 # === Optional ===
 
 
+@pytest.mark.slow
 def test_the_package_does_not_need_keras_tuner_until_it_tunes():
     code = "import sys; sys.modules['keras_tuner'] = None; import keras_coda.tuning.temperature\n"
     code += "for name in ('tune', 'CoDAHyperModel'):\n"

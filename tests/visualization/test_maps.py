@@ -272,6 +272,7 @@ def test_figures_show_themselves_in_a_notebook():
     assert plot_contributions(**arguments(1, 1))._repr_png_().startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 def test_the_module_is_imported_without_matplotlib():
     # Hidden, since Keras imports it where it finds it.
     check = "import sys; sys.modules['matplotlib'] = None; import keras_coda.visualization"
