@@ -77,7 +77,7 @@ class RestDouble(Double):
             server_double = double
 
         self.stopped.clear()
-        self._connections = set()
+        self.connections = set()
         self._server = _HTTPServer(("127.0.0.1", self.port), Handler)
         self.port = self._server.server_port
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True)
@@ -89,7 +89,7 @@ class RestDouble(Double):
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
-        for connection in list(self._connections):
+        for connection in list(self.connections):
             with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
 
@@ -141,10 +141,10 @@ class _Handler(BaseHTTPRequestHandler):
     def setup(self):
         super().setup()
         self.server_double.counts["connections"] += 1
-        self.server_double._connections.add(self.connection)
+        self.server_double.connections.add(self.connection)
 
     def finish(self):
-        self.server_double._connections.discard(self.connection)
+        self.server_double.connections.discard(self.connection)
         super().finish()
 
     def do_GET(self):

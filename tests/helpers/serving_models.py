@@ -40,7 +40,7 @@ class LoadedVersion:
                 inputs, outputs = self.signatures[signature].inputs, self.signatures[signature].outputs
                 feed, fetch = ([infos[name].name for name in sorted(infos)] for infos in (inputs, outputs))
                 options = config_pb2.CallableOptions(feed=feed, fetch=fetch)
-                self._callables[signature] = self._session._make_callable_from_options(options)
+                self._callables[signature] = self._session._make_callable_from_options(options)  # noqa: SLF001 - TensorFlow's
             return self._callables[signature]
 
 

@@ -338,9 +338,8 @@ def test_two_workers_share_the_trials_of_a_chief(preset, tmp_path):
 @pytest.mark.slow
 def test_the_package_does_not_need_keras_tuner_until_it_tunes():
     code = "import sys; sys.modules['keras_tuner'] = None; import keras_coda.tuning.temperature\n"
-    code += "for name in ('tune', 'CoDAHyperModel'):\n"
-    code += "    try: getattr(keras_coda.tuning, name)\n    except ImportError as error: print(error)\n"
-    code += "print(hasattr(keras_coda.tuning, 'tuna'))"
+    code += "for name in ('tune', 'CoDAHyperModel'):\n    try: getattr(keras_coda.tuning, name)\n"
+    code += "    except ImportError as error: print(error)\nprint(hasattr(keras_coda.tuning, 'tuna'))"
     environment = {**os.environ, "KERAS_BACKEND": "jax"}  # is imported faster
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     *missing, other = done.stdout.splitlines()
