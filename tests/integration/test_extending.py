@@ -96,6 +96,7 @@ def outcome(tmp_path_factory):
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", CHECKS)
 def test_the_changes_of_a_page_add_what_it_says(page, outcome):
     assert f"DONE {page}\n" in outcome.stdout, outcome.stderr[-5000:]
