@@ -4,6 +4,9 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 # Never look for a GPU of the machine: tests compare to float32 rounding.
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 
+# XLA's last optimizations take longer than these small networks ever run.
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true")
+
 import hypothesis
 import keras
 import pytest

@@ -83,6 +83,7 @@ def test_options_out_of_range_leave_nothing_behind(option, value, train, tmp_pat
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_training_that_is_killed_goes_on(tiny_digits, photos, tmp_path, capsys):
     out = tmp_path / "run"
     arguments = ["train", "--preset", tiny_digits, "--data", photos, "--epochs", "40", "--batch-size", "8"]

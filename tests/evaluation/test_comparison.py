@@ -44,6 +44,7 @@ def test_comparison_of_known_maps():
     )
 
 
+@pytest.mark.slow
 def test_a_comparison_is_what_separate_calls_measure_and_predicts_each_batch_once(digits, monkeypatch):
     model, data = digits
     options = {"n_grids": 4, "seed": 3, "batch_size": 3}
@@ -99,6 +100,7 @@ def test_a_third_metric_joins_a_comparison_by_one_entry(monkeypatch, tmp_path):
     assert len(prepared) == 1
 
 
+@pytest.mark.slow
 def test_comparison_of_trained_digits(digits, tmp_path):
     model, data = digits
     methods = ["GradCAM", posthoc.OcclusionSensitivity(3, strides=3)]

@@ -62,6 +62,7 @@ def test_batches_are_explained_with_the_arguments_of_explain():
     assert next(model.explain_batches([images], 1, verbose=False)).classes.tolist() == [[1]] * 5
 
 
+@pytest.mark.slow
 def test_any_explainable_graph_is_trained_explained_and_exported(tmp_path):
     model = graph(class_names="abc")
     images, labels = pixels(12), np.arange(12) % 3

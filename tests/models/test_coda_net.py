@@ -60,6 +60,7 @@ def test_contributions_sum_to_logit_for_any_architecture(network, seed):
         np.testing.assert_allclose(explanation.logits, model(images), rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rescaling", ["l2", "squash"])
 def test_contributions_sum_to_logit_after_training_and_through_xla(rescaling):
     model = small(rescaling=rescaling, input_shape=(9, 9, 1))

@@ -72,6 +72,7 @@ def test_labels_of_every_form_mean_the_same(form):
         np.testing.assert_array_equal(true_and_other_classes(y, 3, keras.random.SeedGenerator(0))[:, 0], labels)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{"jit_compile": True}, {"dtype": "mixed_bfloat16"}])
 def test_xla_and_mixed_precision_give_the_same_loss_and_map(options):
     images, labels = penalized.make_images(8, 2)
@@ -98,6 +99,7 @@ def test_fit_logs_the_map_and_makes_it_smaller():
     assert regularized["loss"][-1] > regularized["val_loss"][-1] + regularized["linear_map"][-1]
 
 
+@pytest.mark.slow
 def test_a_saved_model_goes_on_with_its_regularization(tmp_path):
     images, labels = penalized.make_images(4, 2)
     model = make_model()

@@ -158,6 +158,7 @@ def test_sample_weights_count():
     assert losses[3] == pytest.approx(0, abs=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{"jit_compile": True}, {"dtype": "mixed_bfloat16"}])
 def test_xla_and_mixed_precision_give_the_same(options, monkeypatch):
     # XLA draws other random numbers, so here nothing is drawn.
@@ -168,6 +169,7 @@ def test_xla_and_mixed_precision_give_the_same(options, monkeypatch):
     check_same_logs("inconsistency", images, labels, penalty=MapConsistency(MU), **options)
 
 
+@pytest.mark.slow
 def test_fit_on_images_of_any_size_logs_it_and_makes_maps_foretell_better():
     images, labels = make_images(48)
     after = []
@@ -186,6 +188,7 @@ def test_fit_on_images_of_any_size_logs_it_and_makes_maps_foretell_better():
     assert after[1] < 0.5 * after[0]
 
 
+@pytest.mark.slow
 def test_a_saved_model_goes_on_with_it_and_another_compilation_ends_it(tmp_path):
     images, labels = make_images()
     model = make_model()

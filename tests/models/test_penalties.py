@@ -49,6 +49,7 @@ def test_a_weight_of_0_draws_no_random_number_and_changes_nothing(name):
     assert logs[0][0].keys() == {"accuracy", "loss"}
 
 
+@pytest.mark.slow
 @every_penalty
 def test_only_training_logs_a_penalty_whichever_runs_first(name):
     images, labels = make_images()

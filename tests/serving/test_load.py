@@ -86,6 +86,7 @@ def wait_for(callers, count):
         time.sleep(0.01)
 
 
+@pytest.mark.slow
 def test_nothing_wrong_is_returned_while_servers_restart_and_versions_change(
     served_model, served_versions, other_model
 ):
