@@ -51,10 +51,10 @@ def load_folder(folder: str, size, validation_split: float, verify: bool, seed: 
         pixels = tf.ensure_shape(tf.numpy_function(read, [path], tf.uint8, stateful=False), (None, None, 3))
         return tf.ensure_shape(resize(tf.cast(pixels, tf.float32)), (*size, 3)), label
 
-    datasets = []
+    datasets: list[tf.data.Dataset] = []
     for part in parts:
         files, labels = zip(*part, strict=True)
-        dataset = tf.data.Dataset.from_tensor_slices(([os.fsencode(file) for file in files], np.int32(labels)))
+        dataset = tf.data.Dataset.from_tensor_slices(([os.fsencode(file) for file in files], np.array(labels, "int32")))
         if not datasets:
             dataset = dataset.shuffle(_FILE_NAMES, seed=seed)
         datasets.append(dataset.map(load, tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE))

@@ -6,6 +6,8 @@ Pixels are in [0, 255] everywhere, as `CoDANet` takes them: uint8 as they are st
 import dataclasses
 import math
 import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import keras
 
@@ -13,6 +15,9 @@ from keras_coda.data.digits import load_digits
 from keras_coda.data.folders import load_folder
 from keras_coda.data.tfds import load_tfds
 from keras_coda.utils.checks import check_finite, check_int, require
+
+if TYPE_CHECKING:
+    import tensorflow as tf
 
 AUGMENTATIONS = ("none", "flip_crop", "rand_augment")
 CHARACTERS = (
@@ -44,8 +49,8 @@ class Data:
     """
 
     name: str
-    train: "tf.data.Dataset"  # noqa: F821
-    validation: "tf.data.Dataset"  # noqa: F821
+    train: "tf.data.Dataset"
+    validation: "tf.data.Dataset"
     class_names: tuple[str, ...]
     image_shape: tuple[int, int, int]
     num_train: int
@@ -60,16 +65,16 @@ class Data:
 
 
 def load(
-    source="digits",
+    source: str | os.PathLike = "digits",
     *,
     batch_size: int = 64,
-    image_size=None,
+    image_size: int | tuple[int, int] | None = None,
     validation_split: float = 0.2,
-    augment=None,
+    augment: str | bool | keras.Layer | None = None,
     resize_ratio: float = 1.0,
     verify: bool = True,
     seed: int = 0,
-    data_dir=None,
+    data_dir: str | os.PathLike | None = None,
 ) -> Data:
     """Load images and labels for training and validation.
 
@@ -121,7 +126,7 @@ def load(
     if image_size is not None:
         pair = image_size if isinstance(image_size, (tuple, list)) else (image_size, image_size)
         require(len(pair) == 2, "`image_size` must be an integer or (height, width)", image_size=image_size)
-        image_size = tuple(check_int("image_size", side) for side in pair)
+        image_size = check_int("image_size", pair[0]), check_int("image_size", pair[1])
     is_share = isinstance(validation_split, float) and 0 < validation_split < 1
     rule = "`validation_split` must be a float between 0 and 1, both excluded"
     require(is_share, rule, "Use 0.2 for a fifth of the images", validation_split=validation_split)
@@ -144,19 +149,19 @@ def load(
         loaded = load_folder(source, scaled, validation_split, verify, seed, MEMORY)
     else:
         loaded = load_tfds(source, image_size, validation_split, seed, data_dir)
-    parts, class_names, image_shape, counts = loaded
-    data = Data(name, *parts, class_names, image_shape, *counts)
+    (train, validation), class_names, image_shape, (num_train, num_validation) = loaded
+    data = Data(name, train, validation, class_names, image_shape, num_train, num_validation)
     if augment is None:
         augment = not is_digits
     return _pipeline(data, image_size, batch_size, augment, seed, cache=not is_digits, resize_ratio=ratio)
 
 
 def augmentation(
-    image_shape,
+    image_shape: Sequence[int],
     *,
     flip: bool = True,
     padding: int = 4,
-    crop_from=None,
+    crop_from: tuple[int, int] | None = None,
     rand_augment: bool = False,
     seed: int | None = None,
 ) -> keras.Sequential:

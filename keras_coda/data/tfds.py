@@ -3,6 +3,7 @@
 import contextlib
 import difflib
 import sys
+from typing import Any
 
 import numpy as np
 
@@ -19,7 +20,7 @@ def load_tfds(name: str, image_size, validation_split: float, seed: int, data_di
     builder = _find_builder(name, data_dir)
     import tensorflow_datasets as tfds
 
-    features = dict(getattr(builder.info.features, "items", dict)())
+    features: Any = dict(getattr(builder.info.features, "items", dict)())
     image, label = (features.get(key) for key in (builder.info.supervised_keys or (None, None))[:2])
     is_labelled = isinstance(image, tfds.features.Image) and isinstance(label, tfds.features.ClassLabel)
     rule = "The data set must consist of 8-bit images with one class label each"

@@ -36,7 +36,10 @@ def evaluate(model: keras.Model, dataset: Iterable, *, num_images: int | None = 
         True
     """
     criterion = OneVsAllCrossentropy(reduction=None)
-    losses, hits, residuals, seconds = [], [], [], 0.0
+    losses: list[np.ndarray] = []
+    hits: list[np.ndarray] = []
+    residuals: list[np.ndarray] = []
+    seconds = 0.0
     with Progress(num_images, "image", verbose) as progress:
         for images, labels in dataset:
             images, labels = np.asarray(images), np.asarray(labels)
@@ -50,11 +53,11 @@ def evaluate(model: keras.Model, dataset: Iterable, *, num_images: int | None = 
             residuals.append(explanation.residual)
             progress.add(len(images))
     require(losses, "The data set must hold images", images="no images")
-    hits, losses, residuals = map(np.concatenate, (hits, losses, residuals))
+    is_hit = np.concatenate(hits)
     return {
-        "accuracy": float(hits.mean()),
-        "loss": float(losses.mean()),
-        "largest_residual": float(residuals.max()),
-        "images_per_second": len(hits) / seconds,
-        "num_images": len(hits),
+        "accuracy": float(is_hit.mean()),
+        "loss": float(np.concatenate(losses).mean()),
+        "largest_residual": float(np.concatenate(residuals).max()),
+        "images_per_second": len(is_hit) / seconds,
+        "num_images": len(is_hit),
     }

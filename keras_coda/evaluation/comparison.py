@@ -6,6 +6,7 @@ import os
 import sys
 import urllib.parse
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, cast
 
 import keras
 
@@ -22,6 +23,9 @@ from keras_coda.utils.records import to_json
 from keras_coda.utils.run_folder import RunFolder
 from keras_coda.utils.tables import markdown_table
 from keras_coda.visualization import metrics
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 ARGUMENTS = "arguments.json"
 
@@ -61,12 +65,12 @@ class Comparison:
     @property
     def localization(self) -> tuple[LocalizationResult, ...]:
         """A :class:`~keras_coda.evaluation.LocalizationResult` for each explainer."""
-        return self.results["localization"]
+        return cast(tuple[LocalizationResult, ...], self.results["localization"])
 
     @property
     def pixel_removal(self) -> tuple[PixelRemovalResult, ...]:
         """A :class:`~keras_coda.evaluation.PixelRemovalResult` for each explainer."""
-        return self.results["pixel_removal"]
+        return cast(tuple[PixelRemovalResult, ...], self.results["pixel_removal"])
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -92,7 +96,7 @@ class Comparison:
         """
         return to_json(self.results, path)
 
-    def plot(self):
+    def plot(self) -> "Figure":
         """Draw all metrics as one ``matplotlib.figure.Figure``."""
         return metrics.plot_comparison(*self.results.values())
 
@@ -160,11 +164,11 @@ def compare(
     methods = all_methods() if methods is None else methods
     rule = "`methods` must be a list of names or of functions (model, images, classes) -> maps"
     require(isinstance(methods, (list, tuple)), rule, methods=methods)
-    explainers = [None, *(get(method) if isinstance(method, str) else method for method in methods)]
-    names = [name_of(explainer) for explainer in explainers]
+    listed: list[Explainer | None] = [None, *(get(method) if isinstance(method, str) else method for method in methods)]
+    names = [name_of(explainer) for explainer in listed]
     twice = sorted({name for name in names if names.count(name) > 1})
     require(not twice, "Methods must have different names", "Set their `__name__`", twice=twice)
-    explainers = dict(zip(names, explainers, strict=True))
+    explainers = dict(zip(names, listed, strict=True))
     measured = {"n_grids": n_grids, "grid": grid, "confidence": confidence, "n_images": n_images, "fraction": fraction,
                 "points": points, "order": order, "seed": seed}  # fmt: skip
     unchanged = _Unchanged(dataset, model)
@@ -173,10 +177,11 @@ def compare(
         store = _Store(out, {"model": digest_of_model(model), "dataset": unchanged.digest, **measured}, explainers)
 
     options = {**measured, "batch_size": batch_size, "verbose": verbose}
-    measures, results = {}, {name: [] for name in METRICS}
+    measures: dict[str, Callable[[Explainer | None], Result]] = {}
+    results: dict[str, list[Result]] = {name: [] for name in METRICS}
     for name, explainer in explainers.items():
         for kind, metric in METRICS.items():
-            result = store and store.read(kind, name)
+            result = store.read(kind, name) if store else None
             if result is None:
                 if verbose:
                     print(f"{name}: {kind.replace('_', ' ')}")
@@ -234,7 +239,7 @@ class _Store:
         arguments = {**arguments, "methods": named}
         self._folder = RunFolder(out, arguments, file=ARGUMENTS, what="comparison", additive="methods")
 
-    def read(self, kind, name):
+    def read(self, kind: str, name: str) -> Result | None:
         """Return a result, or None if it is not there yet."""
         path = self._path(kind, name)
         return METRICS[kind].result.from_json(path) if path.exists() else None

@@ -3,7 +3,7 @@
 import dataclasses
 import warnings
 from collections.abc import Callable, Iterable
-from typing import ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import keras
 import numpy as np
@@ -18,6 +18,9 @@ from keras_coda.utils.checks import check_finite, check_int, num_classes_of, req
 from keras_coda.utils.errors import FewerGridsWarning, NotEnoughImagesError
 from keras_coda.utils.progress import Progress, track
 from keras_coda.visualization import metrics
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
@@ -75,7 +78,7 @@ class LocalizationResult(Result):
         """Return mean, quartiles, standard error, chance, and the numbers of grids measured and requested."""
         return {**super().summary(), "chance": self.chance}
 
-    def plot(self):
+    def plot(self) -> "Figure":
         """Draw the distribution of the values as a ``matplotlib.figure.Figure``."""
         return metrics.plot_localization([self])
 
@@ -140,7 +143,7 @@ def localization(
         CVPR 2021, section 4.2 ("localization metric").
     """
     name_of(explainer)  # raises for what is not an explainer, before the model predicts anything
-    options = {"grid": grid, "n_grids": n_grids, "confidence": confidence, "batch_size": batch_size}
+    options: dict[str, Any] = {"grid": grid, "n_grids": n_grids, "confidence": confidence, "batch_size": batch_size}
     return prepare_localization(model, dataset, **options, seed=seed, verbose=verbose, stacklevel=3)(explainer)
 
 
@@ -249,7 +252,9 @@ def most_confident(
     Returns:
         One list for each class, of images ``(H, W, c)``.
     """
-    found = [[] for _ in range(num_classes_of(model))]  # of (-logit, number, image)
+    found: list[list[tuple[float, int, np.ndarray]]] = [
+        [] for _ in range(num_classes_of(model))
+    ]  # -logit, number, image
     number = 0
     for images, labels in labeled_batches(track(dataset, show=verbose), model):
         logits = np.asarray(model.predict_on_batch(images.astype("float32")), "float32")  # (batch, classes)

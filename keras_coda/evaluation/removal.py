@@ -3,7 +3,7 @@
 import dataclasses
 import warnings
 from collections.abc import Callable, Iterable
-from typing import ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import keras
 import numpy as np
@@ -17,6 +17,9 @@ from keras_coda.explanations.masking import MaskedModel
 from keras_coda.utils.checks import check_finite, check_int, require
 from keras_coda.utils.progress import Progress
 from keras_coda.visualization import metrics
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
@@ -70,7 +73,7 @@ class PixelRemovalResult(Result):
         """Return AUC (mean, quartiles, standard error), untouched probability, and the numbers of images."""
         return {**super().summary(), "untouched": float(self.curve[0])}
 
-    def plot(self):
+    def plot(self) -> "Figure":
         """Draw the curve and the quartiles as a ``matplotlib.figure.Figure``."""
         return metrics.plot_pixel_removal([self])
 
@@ -129,7 +132,13 @@ def pixel_removal(
         CVPR 2021, section 4.2 ("pixel removal metric").
     """
     name_of(explainer)  # raises for what is not an explainer
-    options = {"n_images": n_images, "fraction": fraction, "points": points, "order": order, "batch_size": batch_size}
+    options: dict[str, Any] = {
+        "n_images": n_images,
+        "fraction": fraction,
+        "points": points,
+        "order": order,
+        "batch_size": batch_size,
+    }
     return prepare_pixel_removal(model, dataset, **options, seed=seed, verbose=verbose)(explainer, stacklevel=3)
 
 
@@ -144,7 +153,7 @@ def prepare_pixel_removal(
     batch_size: int | None,
     seed: int,
     verbose: bool,
-) -> Callable[[Explainer | None], PixelRemovalResult]:
+) -> Callable[..., PixelRemovalResult]:
     """Check the arguments and compile the masked model once; return the function that measures an explainer.
 
     Args:
@@ -159,7 +168,8 @@ def prepare_pixel_removal(
         verbose: bool.
 
     Returns:
-        A function from an explainer (None: exact contribution maps) to its :class:`PixelRemovalResult`.
+        A function from an explainer (None: exact contribution maps) to its :class:`PixelRemovalResult`. Its second
+        argument, ``stacklevel``, is that of its warnings, as for ``warnings.warn``.
     """
     n_images, points = check_int("n_images", n_images), check_int("points", points)
     is_share = 0 < check_finite("fraction", fraction) <= 1
@@ -172,20 +182,22 @@ def prepare_pixel_removal(
     masked.jit_compile = bool(getattr(model, "jit_compile", False))
 
     def measure(explainer: Explainer | None, stacklevel: int = 2) -> PixelRemovalResult:
-        rng, probabilities, classes, shares = np.random.default_rng(seed), [], set(), None
+        rng, counts, shares = np.random.default_rng(seed), np.empty(0, int), np.empty(0)
+        found: list[np.ndarray] = []
+        classes: set[int] = set()
         with Progress(n_images, "image", verbose) as progress:
             for images, labels in labeled_batches(dataset, model, batch_size, n_images):
                 images = images.astype("float32")
-                if shares is None:
+                if not found:
                     counts = _removed_counts(images.shape[1:], decomposition, fraction, points)
                     shares = counts / (images.shape[1] * images.shape[2])
                 maps = attributions(explainer, model, images, labels[:, None])[:, 0]  # (batch, H, W)
                 curves = _curves(masked, images, labels, _ranks(maps, order, rng), counts)
                 require(np.isfinite(curves).all(), "The model's logits must be finite", model=model.name)
-                probabilities.append(curves)
+                found.append(curves)
                 classes.update(labels.tolist())
                 progress.add(len(images))
-        probabilities = np.concatenate(probabilities).astype("float64")  # (images, S)
+        probabilities = np.concatenate(found).astype("float64")  # (images, S)
         _warn_of_missing(len(probabilities), n_images, len(classes), decomposition.num_classes, stacklevel + 1)
         quartiles = np.percentile(probabilities, [25, 50, 75], axis=0)
         aucs = (probabilities[:, 1:] + probabilities[:, :-1]) / 2 @ np.diff(shares) / shares[-1]  # trapezoids

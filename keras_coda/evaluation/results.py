@@ -2,13 +2,16 @@
 
 import dataclasses
 import math
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
 from keras_coda.utils.checks import require
 from keras_coda.utils.records import Record
 from keras_coda.visualization import metrics
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -109,7 +112,7 @@ class Result(Record):
         """Return the summary, which is written to the JSON file beside the fields."""
         return {"summary": self.summary()}
 
-    def plot(self):
+    def plot(self) -> "Figure":
         """Draw the result as a ``matplotlib.figure.Figure``."""
         return metrics.plot_comparison([self])
 

@@ -145,7 +145,7 @@ def _without_gradients(run):
     return call
 
 
-_explainers = weakref.WeakKeyDictionary()
+_explainers: weakref.WeakKeyDictionary[keras.Model, CompiledExplainer] = weakref.WeakKeyDictionary()
 
 
 def compiled_explainer(model: keras.Model) -> CompiledExplainer:

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -84,7 +85,7 @@ def explain(
     )
 
 
-def explain_batches(model: keras.Model, dataset: Iterable, **options) -> Iterator[Explanation]:
+def explain_batches(model: keras.Model, dataset: Iterable, **options: Any) -> Iterator[Explanation]:
     """Explain a data set of any length, a batch at a time: memory does not grow with the number of images.
 
     Args:
@@ -106,7 +107,7 @@ def explain_batches(model: keras.Model, dataset: Iterable, **options) -> Iterato
         >>> sum(len(e) for e in keras_coda.explain_batches(model, data.validation, verbose=False))
         360
     """
-    if np.ndim(options.get("classes")) != 0:
+    if np.ndim(options.get("classes", 0)) != 0:
         raise ValueError(f"`classes` must be None or an int here. Received: classes={options['classes']!r}")
     for batch in track(dataset, show=options.pop("verbose", True)):
         images, labels = batch[:2] if isinstance(batch, (tuple, list)) else (batch, None)

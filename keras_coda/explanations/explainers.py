@@ -21,7 +21,9 @@ def name_of(explainer: Explainer | None) -> str:
     return getattr(explainer, "__name__", type(explainer).__name__)
 
 
-def attributions(explainer: Explainer | None, model: keras.Model, images: np.ndarray, classes: np.ndarray):
+def attributions(
+    explainer: Explainer | None, model: keras.Model, images: np.ndarray, classes: np.ndarray
+) -> np.ndarray:
     """Make the maps of K classes for every image.
 
     Args:
@@ -38,8 +40,8 @@ def attributions(explainer: Explainer | None, model: keras.Model, images: np.nda
     """
     name, size = name_of(explainer), images.shape[1:3]
     if explainer is None:
-        maps = explain(model, images, classes, verbose=False).contributions
-        return _checked(name, maps, (*classes.shape, *size))
+        explanation = explain(model, images, classes, verbose=False)
+        return _checked(name, explanation.contributions, (*classes.shape, *size))
     maps = (to_numpy(explainer(model, images, wanted.copy())) for wanted in classes.T)
     return np.stack([_checked(name, part, (len(images), *size)) for part in maps], axis=1)
 

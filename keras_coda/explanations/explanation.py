@@ -3,10 +3,14 @@
 import dataclasses
 import os
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from keras_coda.utils.atomic import new_file
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,7 +63,7 @@ class Explanation:
         """Logits of the classes that were explained, ``(B, K)``."""
         return np.take_along_axis(self.logits, self.classes, axis=1)
 
-    def plot(self, labels: Sequence | None = None, **kwargs):
+    def plot(self, labels: Sequence | np.ndarray | None = None, **kwargs: Any) -> "Figure":
         """Draw each image beside its maps, with the logit, probability and residual of each explained class.
 
         Args:
@@ -83,7 +87,7 @@ class Explanation:
             **kwargs,
         )
 
-    def plot_linear_map(self, labels: Sequence | None = None, **kwargs):
+    def plot_linear_map(self, labels: Sequence | np.ndarray | None = None, **kwargs: Any) -> "Figure":
         """Draw each image beside the linear maps of its classes in color, as :meth:`to_rgba` renders them.
 
         Args:
@@ -98,17 +102,16 @@ class Explanation:
         """
         from keras_coda.visualization import maps
 
-        self._check_linear_map()
         return maps.plot_linear_map(
             self.images,
-            self.linear_map,
+            self._colored_linear_map(),
             self.classes,
             class_names=self.class_names,
             labels=self.labels if labels is None else labels,
             **kwargs,
         )
 
-    def to_rgba(self, **kwargs) -> np.ndarray:
+    def to_rgba(self, **kwargs: Any) -> np.ndarray:
         """Render the linear map in color, see :func:`keras_coda.visualization.to_rgba`.
 
         Returns:
@@ -120,10 +123,10 @@ class Explanation:
         """
         from keras_coda.visualization import maps
 
-        self._check_linear_map()
-        return maps.to_rgba(self.linear_map, **kwargs)
+        return maps.to_rgba(self._colored_linear_map(), **kwargs)
 
-    def _check_linear_map(self) -> None:
+    def _colored_linear_map(self) -> np.ndarray:
+        """Return the linear map, or raise ``ValueError`` if there is none on the encoded image."""
         if self.linear_map is None:
             raise ValueError(
                 "The colored rendering needs the linear map. Received: an explanation without it. Request it: "
@@ -134,10 +137,11 @@ class Explanation:
                 "The colored rendering needs the linear map on the encoded image. "
                 f"Received: wrt={self.wrt!r}. Leave `wrt` out."
             )
+        return self.linear_map
 
     def save(self, path: str | os.PathLike) -> None:
         """Write all fields to a compressed ``.npz`` file, whole or not at all; see :meth:`load`."""
-        fields = {**self._arrays(), "bias": np.float32(self.bias)}
+        fields: dict[str, Any] = {**self._arrays(), "bias": np.float32(self.bias)}
         if self.wrt is not None:
             fields["wrt"] = np.array(self.wrt)
         if self.class_names is not None:

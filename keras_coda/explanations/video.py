@@ -152,21 +152,22 @@ def explain_video(
         raise ValueError(f"The span must hold frames. Received: {where}, and none of '{source}'.{lasts}")
     label = survey.most_frequent() if label is None else label
     name = model.class_names[label] if model.class_names else str(label)
-    limit, residual, first, last = survey.limit(label), 0.0, None, None
+    limit, residual, seconds, first = survey.limit(label), 0.0, 0.0, None
     panels = Panels(video.size, seen, limit)
     say(f"Writing {out}: {name}, the prediction for {survey.share(label):.0%} of {survey.num_frames} frames")
     with new_video(out, panels.shape, video.time_base, video.rate) as add:
         for explanation, frames in explained(label, survey.num_frames):
             residual = max(residual, float(explanation.residual.max()))
             for index, frame in enumerate(frames):
-                first, last = frame if first is None else first, frame
+                first = frame if first is None else first
+                seconds = frame.time - first.time
                 picture = panels.draw(frame.pixels, explanation.contributions[index, 0],
                                       _captions(explanation, index, frame, name, limit))  # fmt: skip
                 add(picture, frame.ticks - first.ticks)
         if not overwrite and out.exists():
             raise FileExistsError(f"Results must not replace files. Received: '{out}', which was created meanwhile.")
     return ExplainedVideo(
-        out, survey.num_frames, last.time - first.time, label, name, survey.share(label), limit, residual, seen, panels,
+        out, survey.num_frames, seconds, label, name, survey.share(label), limit, residual, seen, panels,
         video.has_audio,
     )  # fmt: skip
 
@@ -276,7 +277,7 @@ def _check_region(region, size):
     return x, y, wide, high
 
 
-def _check_out(out, source, overwrite):
+def _check_out(out, source, overwrite) -> Path:
     out, source = Path(out).expanduser(), Path(source).expanduser()
     encoding(out)
     if not out.parent.is_dir():

@@ -64,7 +64,7 @@ def class_activation_maps(model: keras.Model, images: np.ndarray, classes: np.nd
     return [cam.numpy() for cam in tf_explain().GradCAM.generate_ponderated_output(outputs, gradients)]
 
 
-_functions = weakref.WeakKeyDictionary()
+_functions: weakref.WeakKeyDictionary[keras.Model, dict[tuple, Callable]] = weakref.WeakKeyDictionary()
 
 
 def _compiled(make: Callable, model: keras.Model, *arguments):

@@ -16,6 +16,7 @@ import dataclasses
 import difflib
 import functools
 import weakref
+from typing import Any, ClassVar
 
 import keras
 import numpy as np
@@ -29,11 +30,14 @@ from keras_coda.utils.hashing import digest, digest_of_model
 class _Method:
     """Base of all methods: a name made from the arguments, and checks of what a method is called with."""
 
+    __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]  # every subclass is a dataclass
+
     @property
     def __name__(self) -> str:
         fields = [(field, getattr(self, field.name)) for field in dataclasses.fields(self) if field.init]
         changed = [f"{field.name}={value!r}" for field, value in fields if value != field.default]
-        return f"{type(self).__name__}({', '.join(changed)})" if changed else type(self).__name__
+        kind: type = type(self)
+        return f"{kind.__name__}({', '.join(changed)})" if changed else kind.__name__
 
     def __call__(self, model: keras.Model, images: np.ndarray, classes: np.ndarray) -> np.ndarray:
         """Explain the logit of one class for every image.
@@ -54,8 +58,9 @@ class _Method:
         num_classes, shape = num_classes_of(model), model.input_shape
         images = check_images(images, shape[-1], shape[1:3])
         require(np.ndim(classes) == 1, "`classes` must be (batch,), one class for each image", classes=classes)
-        classes = check_classes(classes, None, len(images), num_classes)[0][:, 0]
-        return self._maps(model, images, classes).astype("float32")
+        checked, _ = check_classes(classes, None, len(images), num_classes)  # (B, 1)
+        assert checked is not None  # because classes are given
+        return self._maps(model, images, checked[:, 0]).astype("float32")
 
     def _maps(self, model, images, classes):
         raise NotImplementedError

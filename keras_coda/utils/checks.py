@@ -9,7 +9,7 @@ import numpy as np
 from keras_coda.utils.errors import PixelRangeWarning
 
 
-def require(condition, rule: str, fix: str = "", **received) -> None:
+def require(condition: object, rule: str, fix: str = "", /, **received: object) -> None:
     """Raise ``ValueError`` with the message "rule. Received: name=value. fix." unless ``condition`` is true.
 
     Args:
@@ -221,7 +221,8 @@ def check_image_shape(input_shape) -> tuple[int | None, int | None, int]:
             "`input_shape` must be (height, width, channels), with height and width None for any size. "
             f"Received: input_shape={input_shape!r}"
         )
-    return tuple(size if size is None else check_int("input_shape", size) for size in shape)
+    height, width = (size if size is None else check_int("input_shape", size) for size in shape[:2])
+    return height, width, check_int("input_shape", shape[2])
 
 
 def check_per_layer(name: str, value, length: int, check) -> tuple:

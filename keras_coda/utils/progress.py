@@ -1,7 +1,7 @@
 """One progress bar for everything that takes time, and the number of batches of a data set."""
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sized
 
 from keras_coda.utils.checks import require
 
@@ -64,7 +64,12 @@ def track(dataset: Iterable, unit: str = "batch", show: bool | str = True) -> It
 def length(dataset: Iterable) -> int | None:
     """Return the number of batches of a ``tf.data.Dataset`` or any iterable; None if it is unknown or infinite."""
     try:
-        count = int(dataset.cardinality()) if hasattr(dataset, "cardinality") else len(dataset)
+        if hasattr(dataset, "cardinality"):
+            count = int(dataset.cardinality())
+        elif isinstance(dataset, Sized):
+            count = len(dataset)
+        else:
+            return None
     except (TypeError, NotImplementedError):
         return None
     return count if count >= 0 else None

@@ -5,7 +5,7 @@ import json
 import math
 import os
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -27,6 +27,7 @@ class Record:
         {"kind": "Point", "x": null}
     """
 
+    __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]  # every subclass is a dataclass
     json_key: ClassVar[str] = "kind"  # the key of the class's name in the file
     json_indent: ClassVar[int | None] = None
 

@@ -2,16 +2,21 @@
 
 import functools
 import io
+import os
 import pathlib
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from keras_coda.utils.atomic import new_file
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 DPI = 144
 
 
-def new_figure(width, height, **options):
+def new_figure(width: float, height: float, **options) -> "Figure":
     """Returns an empty white figure that notebooks show as the last expression of a cell.
 
     It is not registered with `matplotlib.pyplot`: it needs no closing, and works in every thread.
@@ -23,7 +28,7 @@ def new_figure(width, height, **options):
     """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, height), dpi=DPI, facecolor="white", **{"layout": "constrained", **options})
+    figure: Any = Figure(figsize=(width, height), dpi=DPI, facecolor="white", **{"layout": "constrained", **options})
     # IPython calls this method of the object it displays. If pyplot is active, IPython draws all figures itself.
     figure._repr_png_ = functools.partial(to_png, figure)
     return figure
@@ -53,7 +58,9 @@ def to_png(figure):
     return file.getvalue()
 
 
-def save_picture(picture, path, *, dpi=200, upscale=1):
+def save_picture(
+    picture: "Figure | np.ndarray", path: str | os.PathLike, *, dpi: float = 200, upscale: int = 1
+) -> None:
     """Writes a figure or an array of pixels to a PNG file.
 
     The picture is written to a temporary file in the same folder, which then replaces `path`: no reader ever sees an

@@ -4,10 +4,15 @@ All functions take arrays; none knows a model. For the figures see `keras_coda.v
 """
 
 import warnings
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from keras_coda.visualization.figure import new_figure
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 COLORS = "RdBu_r"  # blue: against the class; near white: nothing; red: for the class
 TINT = "#c9dcef"  # background of gray renderings, in which white means something
@@ -19,7 +24,7 @@ BAR_WIDTH, BAR_LABELS = 0.09, 0.72
 CAPTION = ((9, 9, "bold", "0.1"), (19, 7, "normal", "0.2"), (28, 6, "normal", "0.5"))
 
 
-def to_rgba(linear_map, *, percentile=99.5, smooth=0):
+def to_rgba(linear_map: np.ndarray, *, percentile: float = 99.5, smooth: int = 0) -> np.ndarray:
     """Renders linear maps in color: opacity shows the strength of the weights, color the input they respond to.
 
     The map holds, for every pixel, the weights `w` of the model on the encoded pixel `[x, 1-x]`,
@@ -78,19 +83,19 @@ def to_rgba(linear_map, *, percentile=99.5, smooth=0):
 
 
 def plot_contributions(
-    images,
-    contributions,
-    classes,
-    logits,
-    residuals,
+    images: np.ndarray,
+    contributions: np.ndarray,
+    classes: np.ndarray,
+    logits: np.ndarray,
+    residuals: np.ndarray,
     *,
-    probabilities=None,
-    class_names=None,
-    labels=None,
-    percentile=99.5,
-    colorbar=True,
-    max_images=16,
-):
+    probabilities: np.ndarray | None = None,
+    class_names: Sequence[str] | None = None,
+    labels: Sequence | np.ndarray | None = None,
+    percentile: float = 99.5,
+    colorbar: bool = True,
+    max_images: int = 16,
+) -> "Figure":
     """Draws images beside the contributions of their pixels to the logits of classes.
 
     A row is an image, followed by one map per explained class. Red pixels are evidence for the class, blue ones
@@ -137,8 +142,16 @@ def plot_contributions(
 
 
 def plot_linear_map(
-    images, linear_map, classes, *, class_names=None, labels=None, percentile=99.5, smooth=0, max_images=16
-):
+    images: np.ndarray,
+    linear_map: np.ndarray,
+    classes: np.ndarray,
+    *,
+    class_names: Sequence[str] | None = None,
+    labels: Sequence | np.ndarray | None = None,
+    percentile: float = 99.5,
+    smooth: int = 0,
+    max_images: int = 16,
+) -> "Figure":
     """Draws images beside the linear maps of classes, rendered in color (on white) or gray (on light blue).
 
     Args:
@@ -159,12 +172,13 @@ def plot_linear_map(
     """
     linear_map = _real("linear_map", linear_map, (None,) * 5, "(B, K, H, W, 2c)")
     maps = to_rgba(linear_map, percentile=percentile, smooth=smooth)  # (B, K, H, W, 4)
-    notes, styles = np.empty((*maps.shape[:2], 0), object), [{}] * len(maps)
+    notes = np.empty((*maps.shape[:2], 0), object)
+    styles: list[dict[str, Any]] = [{}] * len(maps)
     back = TINT if linear_map.shape[-1] == 2 else "white"
     return _draw(images, maps, classes, notes, styles, class_names, labels, max_images, background=back)
 
 
-def color_limit(values, percentile):
+def color_limit(values: np.ndarray, percentile: float) -> np.ndarray:
     """Returns the upper limit of a color scale for non-negative `values (..., H, W)`: `(...)`, never 0."""
     if not 0 <= percentile <= 100:
         raise ValueError(f"`percentile` must lie in [0, 100]. Received: {percentile=}")

@@ -7,11 +7,15 @@ import dataclasses
 import itertools
 import math
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from keras_coda.utils.checks import require
 from keras_coda.visualization.figure import new_figure, style_axes
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 _BOXES_HEIGHT = 1.3  # inches of a panel without the boxes
 _COLORS = ("#b2182b", "#2166ac", "#4d9221", "#e08214", "#762a83", "#01665e", "#8c510a", "#c51b7d", "0.35", "0.6")
@@ -19,7 +23,7 @@ _COLORS = ("#b2182b", "#2166ac", "#4d9221", "#e08214", "#762a83", "#01665e", "#8
 _LOOKS = [(color, *drawn) for drawn in (("-", None), ("--", "////"), (":", "....")) for color in _COLORS]
 
 
-def plot_localization(results: Sequence, labels: Sequence[str] | None = None):
+def plot_localization(results: Sequence, labels: Sequence[str] | None = None) -> "Figure":
     """Draw the distribution of localization scores: boxes from the first to the third quartile, lines from 5 to 95 %.
 
     The line in a box is the median, the diamond is the mean. Mean and standard error are written beside the box.
@@ -40,7 +44,7 @@ def plot_localization(results: Sequence, labels: Sequence[str] | None = None):
     return figure
 
 
-def plot_pixel_removal(results: Sequence, labels: Sequence[str] | None = None):
+def plot_pixel_removal(results: Sequence, labels: Sequence[str] | None = None) -> "Figure":
     """Draw the mean probability of the true class against the share of pixels removed.
 
     Args:
@@ -63,7 +67,7 @@ def plot_pixel_removal(results: Sequence, labels: Sequence[str] | None = None):
     return figure
 
 
-def plot_comparison(*metrics: Sequence, labels: Sequence[str] | None = None):
+def plot_comparison(*metrics: Sequence, labels: Sequence[str] | None = None) -> "Figure":
     """Draw one panel for each metric, below each other; every explainer has one color in all of them.
 
     Args:
@@ -89,7 +93,7 @@ def plot_comparison(*metrics: Sequence, labels: Sequence[str] | None = None):
     if curves:
         axes, results = curves[0]
         handles, texts = axes.get_legend_handles_labels()
-        style = {"fontsize": 6.5, "title_fontsize": 6.5, "frameon": False}
+        style: dict[str, Any] = {"fontsize": 6.5, "title_fontsize": 6.5, "frameon": False}
         style |= {
             "ncols": 2 if max(map(len, texts)) < 63 else 1,
             "title": f"area under the curve, {_count(results[0])}",

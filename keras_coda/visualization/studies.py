@@ -1,10 +1,14 @@
 """Figures of hyperparameter searches and studies: the metrics as functions of the hyperparameters."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from keras_coda.visualization.figure import new_figure, style_axes
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 _COLORS = {"accuracy": "#2166ac", "localization": "#b2182b", "removal": "#4d9221"}
 _BEST = "#e0a000"
@@ -19,7 +23,7 @@ _NAMES = {
 }
 
 
-def plot_trials(trials: Sequence[dict], hyperparameters: Sequence[str]):
+def plot_trials(trials: Sequence[dict], hyperparameters: Sequence[str]) -> "Figure":
     """Draw accuracy and localization against each hyperparameter that differs between the trials.
 
     The last panel shows localization against accuracy. The best trial is a star; trials without a grid are hollow.
@@ -55,7 +59,7 @@ def plot_trials(trials: Sequence[dict], hyperparameters: Sequence[str]):
     return figure
 
 
-def plot_temperatures(study, published: dict | None = None):
+def plot_temperatures(study, published: dict | None = None) -> "Figure":
     """Draw accuracy, localization and pixel removal against the temperature, on a logarithmic scale.
 
     The dotted line is the probability before any pixel is removed: the confidence of the network, which does not
@@ -68,15 +72,22 @@ def plot_temperatures(study, published: dict | None = None):
     Returns:
         A ``matplotlib.figure.Figure``.
     """
-    figure, handles = new_figure(7.2, 3.6), []
+    figure = new_figure(7.2, 3.6)
+    handles: list[Any] = []
+    style: dict[str, Any]
     axes = figure.add_subplot()
     style_axes(axes, size=7, grid=True)
     for metric, color in _COLORS.items():
         temperatures, means, errors = study.curve(metric)
-        bars = {"yerr": np.nan_to_num(errors), "elinewidth": 0.9, "capsize": 2.5}
+        bars: dict[str, Any] = {"yerr": np.nan_to_num(errors), "elinewidth": 0.9, "capsize": 2.5}
         style = {"color": color, "marker": "o", "markersize": 4, "linewidth": 1.5, "label": _NAMES[metric]}
         handles.append(axes.errorbar(temperatures, means, **bars, **style))
-    untouched = {"color": _COLORS["removal"], "linestyle": ":", "linewidth": 1.1, "label": "untouched images"}
+    untouched: dict[str, Any] = {
+        "color": _COLORS["removal"],
+        "linestyle": ":",
+        "linewidth": 1.1,
+        "label": "untouched images",
+    }
     handles += axes.plot(*study.curve("untouched")[:2], **untouched)
     for metric, color in _COLORS.items():
         points = sorted((published or {}).get(metric, {}).items())

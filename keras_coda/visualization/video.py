@@ -3,10 +3,14 @@
 import functools
 import math
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from keras_coda.visualization.maps import COLORS
+
+if TYPE_CHECKING:
+    from PIL import ImageFont
 
 GAP = 8  # pixels between frame and map
 NARROWEST = 160  # pixels; captions do not fit above narrower panels
@@ -36,6 +40,7 @@ class Panels:
         from matplotlib import colormaps
 
         (height, width), (x, y, seen_width, seen_height) = size, seen
+        self._font: ImageFont.FreeTypeFont | None
         self._font, top = _font(height) if width >= NARROWEST else (None, 0)
         right = width + GAP
         self.shape = _even(top + height), _even(right + width)
@@ -90,7 +95,7 @@ class Panels:
 
 
 @functools.cache
-def _font(height):
+def _font(height: int) -> tuple["ImageFont.FreeTypeFont", int]:
     """Return the font for videos of a height, and the height of a line, in pixels."""
     import matplotlib
     from PIL import ImageFont
