@@ -40,7 +40,10 @@ def resumable(progress: Callable[[], str], restart: bool = False) -> Iterator[No
 
 def package_folder() -> Path:
     """Return the folder of keras_coda without importing it: ``find_spec`` does not execute a top-level package."""
-    return Path(importlib.util.find_spec("keras_coda").submodule_search_locations[0])
+    spec = importlib.util.find_spec("keras_coda")
+    assert spec is not None  # it is installed with this package
+    assert spec.submodule_search_locations
+    return Path(spec.submodule_search_locations[0])
 
 
 @functools.cache
@@ -55,6 +58,8 @@ def load_without_package(name: str) -> ModuleType:
     """
     path = package_folder().joinpath(*name.split(".")).with_suffix(".py")
     spec = importlib.util.spec_from_file_location(f"keras_coda_cli.alone.{name}", path)
+    assert spec is not None  # neither is None for a file that ends in .py
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -95,7 +100,8 @@ def image_size(text: str) -> tuple[int, int]:
     sides = text.lower().split("x")
     if len(sides) > 2:
         raise argparse.ArgumentTypeError(f"must be SIDE or HEIGHTxWIDTH. Received: {text}")
-    return tuple(positive(side) for side in (sides * 2)[:2])
+    height, width = (sides * 2)[:2]
+    return positive(height), positive(width)
 
 
 # argparse names a type in its errors: "invalid positive integer value: 'x'".

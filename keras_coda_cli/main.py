@@ -58,7 +58,7 @@ def main(argv: list[str] | None = None) -> int:
         args = parser.parse_args(argv)
         return _run(commands[args.command], args, parsers[args.command].error)
     except SystemExit as stop:  # argparse has printed the help, the version or the error
-        return stop.code or 0
+        return int(stop.code or 0)
 
 
 def _parsers(commands: dict[str, ModuleType]) -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
@@ -67,7 +67,7 @@ def _parsers(commands: dict[str, ModuleType]) -> tuple[argparse.ArgumentParser, 
     top = Parser("keras-coda", epilog=EPILOG, description="Image classifiers that explain themselves exactly.")
     top.add_argument("--version", action="version", version=f"keras-coda {version}")
     group = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    parsers = {}
+    parsers: dict[str, argparse.ArgumentParser] = {}
     for name, command in commands.items():
         text = command.DESCRIPTION
         options = {"description": text, "epilog": f"example:\n  {command.EXAMPLE}"}

@@ -10,7 +10,7 @@ from keras_coda.explorer.sessions import Picture
 
 SIDE, SCALE = 32, 4  # drawings are made SCALE times larger, then averaged
 # A drawing is the color of its background, then shapes on a canvas of 128x128: kind, coordinates, color.
-_DRAWINGS = {
+_DRAWINGS: dict[str, tuple[str, list[tuple]]] = {
     "airplane": ("#8fbbe8", [
         ("ellipse", (14, 56, 116, 74), "#eef0f2"),
         ("polygon", (58, 66, 30, 98, 46, 98, 80, 68), "#cfd5da"),

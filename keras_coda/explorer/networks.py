@@ -183,11 +183,14 @@ class Networks:
     """
 
     def __init__(self, own: Iterable[str] = ()):
-        self._sources, self._loaded, self._lock = {}, {}, threading.Lock()
+        self._sources: dict[str, str] = {}
+        self._loaded: dict[str, Network] = {}
+        self._lock = threading.Lock()
         for source in map(str, own):
             folder = presets.preset_folder(source)
             rule = "A network to explore must have weights"
             require(folder is not None, rule, "Train it first: `keras-coda train`", model=source)
+            assert folder is not None
             presets.read(folder)
             name = source if presets.is_name(source) else _name(folder)
             if name in self._sources and self._sources[name] != source:

@@ -1,6 +1,7 @@
 """The network of a preset, built for given data: its number of classes, its channels and its image size."""
 
 import os
+from typing import Any
 
 from keras_coda.data.load import Data
 from keras_coda.models import presets
@@ -8,7 +9,7 @@ from keras_coda.models.coda_net import CoDANet
 
 
 def network(
-    preset: str | os.PathLike, data: Data, *, pretrained: bool | None = None, **overrides
+    preset: str | os.PathLike, data: Data, *, pretrained: bool | None = None, **overrides: Any
 ) -> tuple[CoDANet, list[str]]:
     """Build the network of a preset with the classes, channels and image size of the data.
 
@@ -33,7 +34,10 @@ def network(
     """
     config = preset_config(preset)
     (*size, channels), (*data_size, data_channels) = config["input_shape"], data.image_shape
-    differ = {"classes": (config["num_classes"], data.num_classes), "channels": (channels, data_channels)}
+    differ: dict[str, tuple[Any, Any]] = {
+        "classes": (config["num_classes"], data.num_classes),
+        "channels": (channels, data_channels),
+    }
     differ = {what: pair for what, pair in differ.items() if pair[0] != pair[1]}
     weights_fit = not differ  # images of another size need no other weights
     if any(want not in (None, got) for want, got in zip(size, data_size, strict=True)):
@@ -73,4 +77,4 @@ def image_size(preset: str | os.PathLike, source: str | os.PathLike) -> tuple[in
 def preset_config(preset: str | os.PathLike) -> dict:
     """Return the constructor arguments of a preset, given by name or folder."""
     folder = presets.preset_folder(preset)
-    return presets.preset_architecture(preset) if folder is None else presets.read(folder)[0]["config"]
+    return presets.preset_architecture(str(preset)) if folder is None else presets.read(folder)[0]["config"]

@@ -30,9 +30,15 @@ def run_folder(out: str | os.PathLike, arguments: dict, *, restart: bool = False
     Raises:
         ValueError: if the folder holds a training with other arguments, or files of something else.
     """
-    leaves = (MODEL, BACKUPS, MAPS, TENSORBOARD, LOG)
-    options = {"leaves": leaves, "restart": restart, "upgrade": upgrade}
-    return RunFolder(out, arguments, file=ARGUMENTS, what="training", **options)
+    return RunFolder(
+        out,
+        arguments,
+        file=ARGUMENTS,
+        what="training",
+        leaves=(MODEL, BACKUPS, MAPS, TENSORBOARD, LOG),
+        restart=restart,
+        upgrade=upgrade,
+    )
 
 
 def is_finished(out: str | os.PathLike, arguments: dict, *, restart: bool = False) -> bool:

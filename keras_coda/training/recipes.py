@@ -1,6 +1,8 @@
 """Recipes: the settings of a training as data, with this package's default and those of the papers."""
 
 import dataclasses
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 
@@ -91,6 +93,8 @@ class Recipe:
         steps = check_int("epochs", self.epochs) * steps_per_epoch
         if self.schedule == "cosine":
             return cosine_schedule(self.learning_rate, steps, int(self.warmup * steps))
+        assert self.decay is not None  # see __post_init__
+        assert self.decay_epochs is not None
         return step_schedule(
             self.learning_rate,
             self.epochs,
@@ -133,7 +137,7 @@ def upgrade(arguments: dict) -> dict:
     return upgrade_penalties(arguments)
 
 
-_STEPS = {"recipe": "paper", "schedule": "step"}
+_STEPS: dict[str, Any] = {"recipe": "paper", "schedule": "step"}
 _CIFAR = Recipe(
     **_STEPS, epochs=200, batch_size=16, learning_rate=2.5e-4, warmup=0.0, decay=1.5, decay_epochs=30,
     augmentation="flip_crop",
@@ -145,7 +149,7 @@ _IMAGENET = Recipe(
 NAMES = ("default", "paper")
 
 
-def recipe(name: str, image_size=(32, 32)) -> Recipe:
+def recipe(name: str, image_size: Sequence[int | None] = (32, 32)) -> Recipe:
     """Return a recipe by name.
 
     Args:

@@ -9,6 +9,7 @@ import shutil
 import statistics
 import sys
 from collections.abc import Iterable
+from typing import Any
 
 import keras
 import numpy as np
@@ -34,8 +35,8 @@ def train(
     arguments: dict | None = None,
     restart: bool = False,
     verbose: int | str = "auto",
-    **changes,
-) -> dict:
+    **changes: Any,
+) -> dict[str, Any]:
     """Train a network by a recipe; the same call resumes a training that was interrupted.
 
     After every epoch the weights and the state of the optimizer are backed up in ``out``; a backup is written

@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
@@ -10,6 +10,9 @@ from keras_coda.utils.checks import require
 from keras_coda.utils.records import Record
 from keras_coda.utils.tables import markdown_table
 from keras_coda.visualization import studies
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 HYPERPARAMETERS = ("temperature", "rank_multiplier", "learning_rate", "linear_map_regularization")
 METRICS = ("val_accuracy", "localization")
@@ -51,7 +54,7 @@ class TuningResult(Record):
             rows.append((*cells, number(trial["val_accuracy"]), value, number(trial["score"])))
         return markdown_table(head, rows)
 
-    def plot(self):
+    def plot(self) -> "Figure":
         """Draw accuracy and localization against each searched hyperparameter, as a ``matplotlib.figure.Figure``."""
         return studies.plot_trials(self._completed(), HYPERPARAMETERS)
 
@@ -102,7 +105,8 @@ class TemperatureStudy(Record):
                 error = np.std(values, ddof=1) / math.sqrt(len(runs))
             if runs:
                 points.append((temperature, np.mean(values), math.nan if error is None else error))
-        return tuple(np.array(points, "float64").reshape(-1, 3).T)
+        temperatures, means, errors = np.array(points, "float64").reshape(-1, 3).T
+        return temperatures, means, errors
 
     def table(self) -> str:
         """Return the mean ± standard error of every metric at each temperature as a Markdown table."""
@@ -116,7 +120,7 @@ class TemperatureStudy(Record):
             rows.append((f"{temperature:g}", str(len(runs)), *values, notes))
         return markdown_table(("T", "runs", "accuracy", "localization", "removal AUC", "untouched", "note"), rows)
 
-    def plot(self, published: dict | None = None):
+    def plot(self, published: dict | None = None) -> "Figure":
         """Draw the three metrics against the temperature as a ``matplotlib.figure.Figure``.
 
         Args:

@@ -12,6 +12,7 @@ import itertools
 import json
 import math
 import os
+from typing import Any
 
 import keras
 import keras_tuner
@@ -38,7 +39,7 @@ def tune(
     objective: str | list[str] | dict[str, float] | None = None,
     seed: int = 0,
     verbose: int | str = "auto",
-    **space,
+    **space: Any,
 ) -> TuningResult | None:
     """Search for hyperparameters; the same call resumes a search that was interrupted.
 
@@ -77,7 +78,7 @@ def tune(
         ```
     """
     epochs = check_int("epochs", epochs)
-    weights = {"weights": objective} if isinstance(objective, dict) else {}
+    weights: dict[str, Any] = {"weights": objective} if isinstance(objective, dict) else {}
     hypermodel = CoDAHyperModel(preset, data, seed=seed, **weights, **space)
     oracle = _oracle(oracle, trials, epochs, objective, seed + 1)  # KerasTuner takes seed 0 for none
     searched = {"oracle": type(oracle).__name__, "objective": str(oracle.objective), "epochs": epochs}

@@ -22,7 +22,7 @@ def check_space(name: str, space: Space, *, zero: bool = False) -> Space:
         require(len(values) == 2 and values[0] < values[1], rule, **{name: space})
         fix = "Its scale is logarithmic; use a list for choices with 0, such as [0.0, 0.01, 0.1]"
         require(values[0] > 0, "A range must begin above 0", fix, **{name: space})
-        return tuple(values)
+        return values[0], values[1]
     is_fit = values and min(values) >= (0 if zero else math.ulp(0.0)) and len(set(values)) == len(values)
     require(is_fit, f"{rule}, {'none negative' if zero else 'all positive'}, each once", **{name: space})
     return sorted(values) if isinstance(space, list) else values[0]
