@@ -17,10 +17,11 @@ test: .venv/.test ## all tests
 test-fast: .venv/.test ## the tests without the marker `slow`
 	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile -m "not slow"
 
-lint: .venv/.test ## format, rules and the order of the rooms, checked only
+lint: .venv/.test ## format, rules, the order of the rooms and types, checked only
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/lint-imports --no-cache
+	$(BIN)/mypy
 
 format: .venv/.test
 	$(BIN)/ruff format .
