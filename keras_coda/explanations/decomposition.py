@@ -17,7 +17,7 @@ class Decomposition:
     encoder: Callable
     activations: str  # name of the encoder's output
     chain: tuple[DynamicLinear, ...]
-    input_shape: tuple[int | None, ...]  # (H, W, c)
+    input_shape: tuple[int | None, int | None, int]  # (H, W, c)
     num_classes: int
 
     @classmethod

@@ -6,6 +6,7 @@ OUTPUTS are ``.npz`` files whose arrays are called ``<number of the call>/<name 
 
 import json
 import sys
+from typing import Any
 
 import numpy as np
 import tensorflow as tf  # noqa: TID253 - only processes of its own run this file
@@ -14,7 +15,7 @@ import tensorflow as tf  # noqa: TID253 - only processes of its own run this fil
 def main(folder: str, names: str, inputs: str, outputs: str) -> None:
     """Run one signature after the other, and write all outputs."""
     signatures = tf.saved_model.load(folder).signatures
-    results = {}
+    results: dict[str, Any] = {}
     with np.load(inputs, allow_pickle=True) as given:
         for number, name in enumerate(json.loads(names)):
             arrays = {key.partition("/")[2]: given[key] for key in given.files if key.startswith(f"{number}/")}

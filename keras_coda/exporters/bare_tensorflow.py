@@ -7,6 +7,7 @@ import sys
 import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -43,7 +44,9 @@ def run_signatures(
     """
     calls = list(calls)
     names = json.dumps([name for name, _ in calls])
-    arrays = {f"{number}/{key}": array for number, (_, inputs) in enumerate(calls) for key, array in inputs.items()}
+    arrays: dict[str, Any] = {
+        f"{number}/{key}": array for number, (_, inputs) in enumerate(calls) for key, array in inputs.items()
+    }
     with tempfile.TemporaryDirectory() as scratch:
         given, results = Path(scratch, "inputs.npz"), Path(scratch, "outputs.npz")
         np.savez(given, **arrays)

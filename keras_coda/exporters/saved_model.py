@@ -87,9 +87,10 @@ def compare_saved_model(model: keras.Model, folder: str | os.PathLike, images: n
     """
     if images is None:
         found = read_signatures(folder).get(PREDICT)
-        exported = found and found.inputs.get("images")  # the size may be fixed by the export only
-        require(exported, f"A SavedModel must have a signature '{PREDICT}' of images", folder=os.fspath(folder))
-        shape = [side or _ANY_SIZE for side in exported.shape[1:]]
+        exported = found.inputs.get("images") if found else None  # the size may be fixed by the export only
+        axes = exported.shape if exported else None
+        require(axes, f"A SavedModel must have a signature '{PREDICT}' of images", folder=os.fspath(folder))
+        shape = [side or _ANY_SIZE for side in (axes or ())[1:]]
         images = np.random.default_rng(0).integers(0, 256, (4, *shape))
     images = np.asarray(images, "float32")
     inputs = {"images": images}

@@ -124,7 +124,7 @@ def of_files(signature: Signature) -> Signature:
     return Signature(inputs, {**signature.outputs, **(IMAGES if has_pixels else {})})
 
 
-def takes_files(image_shape: tuple[int | None, int | None, int | None]) -> bool:
+def takes_files(image_shape: tuple[int | None, ...]) -> bool:
     """Tell whether a network can be given image files: they are gray or RGB, and resized to one size.
 
     Args:

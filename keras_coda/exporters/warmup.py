@@ -208,11 +208,11 @@ def _replayed(folder, request: Request, outputs: dict[str, np.ndarray]) -> Repla
 def _image_shape(found: dict[str, SignatureMetadata]) -> tuple[int, int, int] | None:
     """Return height, width and channels of the arrays that are images; None if all images are files."""
     specs = [spec for signature in found.values() for spec in signature.inputs.values() if _is_image(spec)]
-    shapes = {spec.shape[1:] for spec in specs}
-    fixed = all(None not in shape for shape in shapes)
+    shapes = {spec.shape[1:] for spec in specs if spec.shape}
+    fixed = [(height, width, channels) for height, width, channels in shapes if height and width and channels]
     rule = "Warm-up requests need images of one size"
-    require(fixed, rule, "Export with `image_size`", shapes=sorted(map(str, shapes)))
-    return min(shapes, default=None)
+    require(len(fixed) == len(shapes), rule, "Export with `image_size`", shapes=sorted(map(str, shapes)))
+    return min(fixed, default=None)
 
 
 def _is_image(spec: TensorMetadata) -> bool:
@@ -222,15 +222,19 @@ def _is_image(spec: TensorMetadata) -> bool:
 def _example(name: str, signature: SignatureMetadata, batch_size: int, image_shape) -> np.ndarray:
     """Return a valid value of an input, recognized by its dtype and number of axes."""
     spec = signature.inputs[name]
+    shape = spec.shape or ()
+    sizes = [size for size in shape[1:] if size is not None]
     if _is_image(spec):
-        return np.full((batch_size, *spec.shape[1:]), GRAY, "float32")
-    if spec.dtype == "string" and spec.shape is not None and len(spec.shape) == 1:
+        return np.full((batch_size, *sizes), GRAY, "float32")
+    if spec.dtype == "string" and len(shape) == 1:
         return np.array([_gray_png(image_shape)] * batch_size, object)
-    is_classes = spec.dtype == "int32" and "logits" in signature.outputs and spec.shape and None not in spec.shape[1:]
+    logits = signature.outputs.get("logits")
+    num_classes = (logits.shape[-1] if logits and logits.shape else None) or 0
+    is_classes = spec.dtype == "int32" and num_classes and sizes and len(sizes) == len(shape) - 1
     rule = "An input must be images, image files or classes"
     require(is_classes, rule, name=name, dtype=spec.dtype, shape=spec.shape)
-    row = np.arange(spec.shape[-1], dtype="int32") % signature.outputs["logits"].shape[-1]
-    return np.broadcast_to(row, (batch_size, *spec.shape[1:]))
+    row = np.arange(sizes[-1], dtype="int32") % num_classes
+    return np.broadcast_to(row, (batch_size, *sizes))
 
 
 def _gray_png(image_shape) -> bytes:

@@ -3,6 +3,7 @@
 import os
 import weakref
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Self
 
 import keras
 import numpy as np
@@ -15,7 +16,8 @@ from keras_coda.utils.checks import check_class_names, check_image_shape, requir
 
 # Copies for images of another size. They are kept here because Keras would save copies that are attributes of the model
 # with it. No copy refers to its model, so that they are deleted together.
-_copies = weakref.WeakKeyDictionary()  # model -> {input shape: (config the copy was made from, copy)}
+# {input shape: (config the copy was made from, copy)} by model
+_copies: weakref.WeakKeyDictionary[keras.Model, dict[tuple, tuple[dict, Any]]] = weakref.WeakKeyDictionary()
 
 
 @keras.saving.register_keras_serializable("keras_coda")
@@ -55,7 +57,7 @@ class ExplainableClassifier(PenalizedModel):
             self.dtype_policy = keras.dtype_policies.get(dtype)
         self.num_classes = outputs.shape[-1]
         self.class_names = check_class_names(class_names, self.num_classes)
-        self.training_figures = {}
+        self.training_figures: dict[str, Any] = {}
         self.compile()
 
     def explain(
@@ -87,7 +89,7 @@ class ExplainableClassifier(PenalizedModel):
         Returns:
             An :class:`~keras_coda.Explanation` whose maps sum to the logits minus their bias.
         """
-        options = {"top_k": top_k, "wrt": wrt, "linear_map": linear_map, "batch_size": batch_size}
+        options: dict[str, Any] = {"top_k": top_k, "wrt": wrt, "linear_map": linear_map, "batch_size": batch_size}
         options |= {"verbose": verbose, "jit_compile": jit_compile, "class_names": class_names or self.class_names}
         return explanations.explain(self, images, classes, **options)
 
@@ -105,11 +107,11 @@ class ExplainableClassifier(PenalizedModel):
         class_names: Sequence[str] | None = None,
     ) -> Iterator[explanations.Explanation]:
         """Explain a data set a batch at a time; see :func:`keras_coda.explain_batches`."""
-        options = {"top_k": top_k, "wrt": wrt, "linear_map": linear_map, "batch_size": batch_size}
+        options: dict[str, Any] = {"top_k": top_k, "wrt": wrt, "linear_map": linear_map, "batch_size": batch_size}
         options |= {"verbose": verbose, "jit_compile": jit_compile, "class_names": class_names or self.class_names}
         return explanations.explain_batches(self, dataset, classes=classes, **options)
 
-    def with_input_shape(self, input_shape: Sequence[int | None]) -> "ExplainableClassifier":
+    def with_input_shape(self, input_shape: Sequence[int | None]) -> Self:
         """Return a classifier with the same weights for images of another size; only the first call builds it.
 
         Every call copies the present weights of this model to it: after training, call again. Its functions for
@@ -169,7 +171,12 @@ class ExplainableClassifier(PenalizedModel):
             FileExistsError: if ``filepath`` exists.
             ValueError: for an unknown format, or arguments that do not fit the format or the network.
         """
-        options = {"top_k": top_k, "image_size": image_size, "linear_map": linear_map, "verbose": verbose}
+        options: dict[str, Any] = {
+            "top_k": top_k,
+            "image_size": image_size,
+            "linear_map": linear_map,
+            "verbose": verbose,
+        }
         if format in single_file.FORMATS:
             require(warmup is None, '`warmup` is for the format "tf_saved_model"', format=format, warmup=warmup)
             return single_file.convert(self, filepath, format, classes=classes, **options)
@@ -189,8 +196,8 @@ class ExplainableClassifier(PenalizedModel):
 
     @classmethod
     def from_preset(
-        cls, name_or_folder: str | os.PathLike, *, load_weights: bool | None = None, **overrides
-    ) -> "ExplainableClassifier":
+        cls, name_or_folder: str | os.PathLike, *, load_weights: bool | None = None, **overrides: Any
+    ) -> Self:
         """Build a network by name, or load one that :meth:`save_to_preset` wrote.
 
         Args:

@@ -101,13 +101,13 @@ class CoDANet(ExplainableClassifier):
         super().__init__(inputs, outputs, name=name, class_names=class_names, trainable=trainable, dtype=policy)
 
         # === Config ===
-        self.filters = filters
-        self.ranks = ranks
-        self.kernel_sizes = kernel_sizes
-        self.strides = strides
+        self.filters: tuple[int, ...] = filters
+        self.ranks: tuple[int, ...] = ranks
+        self.kernel_sizes: tuple[tuple[int, int], ...] = kernel_sizes
+        self.strides: tuple[tuple[int, int], ...] = strides
         self.rescaling = rescaling
-        self.temperature = scaling.temperature
-        self.logit_bias = scaling.logit_bias
+        self.temperature: float = scaling.temperature
+        self.logit_bias: float = scaling.logit_bias
         self.pixel_dropout = pixel_dropout
 
     def get_config(self):

@@ -4,10 +4,11 @@ This module imports nothing but the standard library: the command line loads it 
 """
 
 import difflib
+from typing import Any
 
 # Filters, ranks, kernel sizes and strides of each layer. The first two networks are the published ones (CVPR 2021,
 # supplement); the last two are this package's own and train on a CPU.
-_ARCHITECTURES = {
+_ARCHITECTURES: dict[str, dict[str, Any]] = {
     "coda_s_cifar10": {
         "description": "The paper's S-CoDA-SQ for CIFAR-10.",
         "config": {

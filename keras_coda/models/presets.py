@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 from pathlib import Path
+from typing import TypeVar
 
 import keras
 
@@ -14,6 +15,7 @@ from keras_coda.utils.checks import require
 
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.weights.h5"
+_Network = TypeVar("_Network")
 _SHIPPED = Path(__file__).parent / "shipped"
 _TABLES = {"keras_coda>CoDANet": coda_net_presets}  # registered name of a class -> the module with its architectures
 _FORMER_CLASS = "keras_coda>CoDANet"  # up to version 0.1.0 folders did not name the class; there was only this one
@@ -49,7 +51,7 @@ class Preset:
         contents, weights = read(folder)
         return cls(contents.get("class", _FORMER_CLASS), contents["config"], weights, contents)
 
-    def network_class(self, wanted: type) -> type:
+    def network_class(self, wanted: type[_Network]) -> type[_Network]:
         """Return the class to build: the preset's, or ``wanted`` if that is a subclass of it.
 
         Raises:

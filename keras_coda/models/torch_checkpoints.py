@@ -7,6 +7,7 @@ import re
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -77,8 +78,18 @@ def load_coda_checkpoint(
             )
     if channels % 2:
         raise ValueError(f"The first layer must take [x, 1-x], an even number of channels. Received: {channels}")
-    choices = {"rescaling": rescaling, "temperature": temperature, "logit_bias": logit_bias, "image_size": image_size}
-    defaults = {"rescaling": "squash", "temperature": 1000.0, "logit_bias": LOGIT_BIAS, "image_size": (None, None)}
+    choices: dict[str, Any] = {
+        "rescaling": rescaling,
+        "temperature": temperature,
+        "logit_bias": logit_bias,
+        "image_size": image_size,
+    }
+    defaults: dict[str, Any] = {
+        "rescaling": "squash",
+        "temperature": 1000.0,
+        "logit_bias": LOGIT_BIAS,
+        "image_size": (None, None),
+    }
     chosen = {name: config.get(name, defaults[name]) if given is None else given for name, given in choices.items()}
     model = CoDANet(
         layers[-1][1].shape[3],
@@ -143,7 +154,8 @@ def _read_pickle(path: Path) -> dict[str, np.ndarray]:
 
 def _group(state: dict[str, np.ndarray], path: Path) -> dict[int, dict[str, np.ndarray]]:
     """Group tensors by layer as ``{place: {"0.weight", "1.weight", "1.bias"}}``."""
-    layers, others = {}, []
+    layers: dict[int, dict[str, np.ndarray]] = {}
+    others: list[str] = []
     for key, value in state.items():
         if match := _KEY.match(key):
             layers.setdefault(int(match[1]), {})[f"{match[2]}.{match[3]}"] = value

@@ -23,7 +23,7 @@ import numpy as np
 
 from keras_coda.explanations.explainers import Explainer
 from keras_coda.posthoc import gradients
-from keras_coda.utils.checks import check_classes, check_finite, check_images, check_int, num_classes_of, require
+from keras_coda.utils.checks import check_finite, check_given_classes, check_images, check_int, num_classes_of, require
 from keras_coda.utils.hashing import digest, digest_of_model
 
 
@@ -58,9 +58,8 @@ class _Method:
         num_classes, shape = num_classes_of(model), model.input_shape
         images = check_images(images, shape[-1], shape[1:3])
         require(np.ndim(classes) == 1, "`classes` must be (batch,), one class for each image", classes=classes)
-        checked, _ = check_classes(classes, None, len(images), num_classes)  # (B, 1)
-        assert checked is not None  # because classes are given
-        return self._maps(model, images, checked[:, 0]).astype("float32")
+        classes = check_given_classes(classes, len(images), num_classes)[:, 0]
+        return self._maps(model, images, classes).astype("float32")
 
     def _maps(self, model, images, classes):
         raise NotImplementedError

@@ -3,6 +3,7 @@
 import abc
 import time
 from collections.abc import Mapping, Sequence
+from typing import Self
 
 import numpy as np
 
@@ -163,10 +164,10 @@ class Client(abc.ABC):
             self._is_closed = True
             self._close()
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     # === One attempt to send a request, within so many seconds ===

@@ -10,7 +10,7 @@ import numpy as np
 from keras_coda.exporters import schema
 from keras_coda.serving.errors import InvalidRequest
 from keras_coda.serving.metadata import ModelMetadata
-from keras_coda.utils.checks import check_classes, check_images, is_float, require, to_numpy
+from keras_coda.utils.checks import check_given_classes, check_images, is_float, require, to_numpy
 
 _INT32 = 2**31 - 1
 
@@ -66,7 +66,7 @@ def signature_request(signature: str, images, others: Mapping) -> Request:
     inputs = {name: array}
     for key, values in others.items():
         if key == "classes":  # the server knows how many there are
-            inputs[key], _ = check_classes(values, None, len(array), _INT32)
+            inputs[key] = check_given_classes(values, len(array), _INT32)
         else:
             inputs[key] = np.asarray(values, object if expected[key].dtype == "string" else expected[key].dtype)
     return Request(signature if name == "images" else signature + schema.BYTES, inputs)
@@ -93,7 +93,7 @@ def check_offered(request: Request, metadata: ModelMetadata) -> None:
     for name, array in request.inputs.items():
         expected = offered.inputs[name]
         if not expected.fits(array.shape):
-            shape = ", ".join("any" if size is None else str(size) for size in expected.shape)
+            shape = ", ".join("any" if size is None else str(size) for size in expected.shape or ())
             raise InvalidRequest(f"`{name}` must have shape ({shape}) for {model}. Received: shape={array.shape}")
 
 

@@ -53,8 +53,9 @@ def read_outputs(request: Request, outputs: Mapping) -> dict[str, np.ndarray]:
     found = {}
     for name, tensor in sorted(expected.outputs.items(), key=lambda item: item[0] != "images"):  # their size is known
         if name in outputs or not tensor.is_optional:
-            if "c" in sizes:
-                sizes["D"] = 2 * sizes["c"]  # [x, 1-x]
+            channels = sizes.get("c")
+            if channels is not None:
+                sizes["D"] = 2 * channels  # [x, 1-x]
             found[name] = _READERS[tensor.dtype](outputs, name, tensor.axes, sizes)
     return found
 

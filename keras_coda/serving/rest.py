@@ -125,7 +125,7 @@ def _read(response, deadline) -> bytes:
 
     read = getattr(response.raw, "read1", response.raw.read)  # urllib3 1 has no read1
     socket = getattr(getattr(response.raw, "connection", None), "sock", None)
-    chunks = []
+    chunks: list[bytes] = []
     try:
         while True:
             left = deadline - time.monotonic()

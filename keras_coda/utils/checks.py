@@ -129,6 +129,11 @@ def check_classes(classes, top_k, batch: int, num_classes: int) -> tuple[np.ndar
         if top_k > num_classes:
             raise ValueError(f"`top_k` must not exceed the {num_classes} classes. Received: top_k={top_k}")
         return None, top_k
+    return check_given_classes(classes, batch, num_classes), None
+
+
+def check_given_classes(classes, batch: int, num_classes: int) -> np.ndarray:
+    """Return the classes that are given for a batch of images as int32 ``(batch, K)``; see :func:`check_classes`."""
     array = to_numpy(classes)
     if not np.issubdtype(array.dtype, np.integer):
         raise TypeError(f"`classes` must be integers. Received: classes={classes!r} of dtype {array.dtype}")
@@ -144,7 +149,7 @@ def check_classes(classes, top_k, batch: int, num_classes: int) -> tuple[np.ndar
     if array.min() < 0 or array.max() >= num_classes:
         wrong = np.unique(array[(array < 0) | (array >= num_classes)])
         raise ValueError(f"`classes` must be in [0, {num_classes - 1}]. Received: classes={wrong.tolist()}")
-    return array.astype("int32"), None
+    return array.astype("int32")
 
 
 def check_fit_data(x, y, num_classes: int) -> None:
