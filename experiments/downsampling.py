@@ -15,7 +15,9 @@ All variants are run with seed 0 first, then with seed 1, and so on.
 
 Machine: 2 cores of an AMD EPYC with AVX512-BF16, mixed_bfloat16, at most 3 GB.
 Hours:   3 for 27 runs (9 variants, 3 seeds) on idle cores, estimated from one run's steps: 6 to 10 minutes each.
-Result:  none yet; every finished run is a JSON file in the folder of `--out`.
+Result:  no comparison yet. One run of 27 is finished, the network as it is with seed 0: accuracy 51.1 %, energy 271 at
+         period 2 and 4.5 at period 4, phases 34 % and 41 % apart. Finished runs are kept as JSON files in
+         experiments/results/downsampling; copied into the folder of `--out`, they are not run again.
 
 Measures: accuracy on 5,000 held-out images, and how strong the grid is in the mean absolute contribution map of the
 class predicted for 500 of them, see ``experiments.grid``.
