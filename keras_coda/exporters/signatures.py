@@ -135,7 +135,8 @@ class Signatures:
         offered = schema.signatures(schema.takes_files(self.image_shape))
         # A signature and its variant for files, and all variants for files, share graphs, which are traced and stored
         # once: half of the time and of the size of an export.
-        shared = {name: tf.function(getattr(self, name), autograph=False) for name in offered if hasattr(self, name)}
+        names = {name.removesuffix(schema.BYTES) for name in offered}
+        shared = {name: tf.function(getattr(self, name), autograph=False) for name in names}
         decode = tf.function(self._decoded, autograph=False)
         return {
             name: (self._function(each, shared[name.removesuffix(schema.BYTES)], decode), self.specs(each.inputs))

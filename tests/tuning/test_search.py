@@ -18,21 +18,10 @@ import pytest
 
 from keras_coda.training.recipes import Recipe
 from keras_coda.tuning import HYPERPARAMETERS, METRICS, CoDAHyperModel, TemperatureStudy, TuningResult, tune
-from tests.helpers import quarters
 from tests.helpers.quarters import FAST, Killed
 from tests.helpers.searches import FIXED, search
 
 EARLIER = pathlib.Path(__file__).parents[1] / "golden" / "written_by_0_1_0" / "search"
-
-
-@pytest.fixture(scope="module")
-def data():
-    return quarters.make_data()
-
-
-@pytest.fixture(scope="module")
-def preset(tmp_path_factory):
-    return quarters.save_preset(tmp_path_factory.mktemp("preset"))
 
 
 # === What is searched ===

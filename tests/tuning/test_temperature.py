@@ -9,20 +9,9 @@ import pytest
 
 from keras_coda.training import TrainingDivergedError
 from keras_coda.tuning import TemperatureStudy, temperature, temperature_study
-from tests.helpers import quarters
 from tests.helpers.quarters import FAST, Killed
 
 EARLIER = pathlib.Path(__file__).parents[1] / "golden" / "written_by_0_1_0" / "study"
-
-
-@pytest.fixture(scope="module")
-def data():
-    return quarters.make_data()
-
-
-@pytest.fixture(scope="module")
-def preset(tmp_path_factory):
-    return quarters.save_preset(tmp_path_factory.mktemp("preset"))
 
 
 def study(data, preset, out, temperatures=(0.2, 1.0), **options):
