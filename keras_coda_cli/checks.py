@@ -6,6 +6,7 @@ error of the form "rule. Received: value. fix."
 
 import argparse
 import importlib.util
+import json
 import math
 import os
 import re
@@ -85,6 +86,20 @@ def check_model(name: str) -> None:
     folder = preset_folder(name)
     fix = "Train it first, `keras-coda train`, and pass OUT/model"
     require(folder is not None, "--model must have trained weights", f"{name!r}, a preset without weights", fix)
+
+
+def check_grid(grid: tuple[int, int] | None, model: str) -> None:
+    """Check that a network, for which :func:`check_model` was called, has as many classes as ``--grid`` has cells."""
+    folder = preset_folder(model)
+    if grid is None or folder is None:
+        return
+    try:
+        num_classes = int(json.loads((folder / _CONFIG).read_text(encoding="utf-8"))["config"]["num_classes"])
+    except (OSError, ValueError, LookupError, TypeError):  # whoever loads the network says what is wrong with it
+        return
+    rows, columns = grid
+    rule = f"--grid {rows}x{columns} needs a network of at least {rows * columns} classes"
+    require(rows * columns <= num_classes, rule, num_classes, "Leave it out for the largest that fits")
 
 
 def preset_folder(name: str) -> Path | None:

@@ -97,9 +97,21 @@ def positive(text: str) -> int:
 
 def image_size(text: str) -> tuple[int, int]:
     """Return the height and width of ``SIDE`` or ``HEIGHTxWIDTH``, in pixels."""
+    return _pair(text, "SIDE or HEIGHTxWIDTH")
+
+
+def grid(text: str) -> tuple[int, int]:
+    """Return the rows and columns of ``SIDE`` or ``ROWSxCOLUMNS``, at least two cells."""
+    rows, columns = _pair(text, "SIDE or ROWSxCOLUMNS")
+    if rows * columns < 2:
+        raise argparse.ArgumentTypeError(f"must have at least two cells. Received: {text}")
+    return rows, columns
+
+
+def _pair(text, form):
     sides = text.lower().split("x")
     if len(sides) > 2:
-        raise argparse.ArgumentTypeError(f"must be SIDE or HEIGHTxWIDTH. Received: {text}")
+        raise argparse.ArgumentTypeError(f"must be {form}. Received: {text}")
     height, width = (sides * 2)[:2]
     return positive(height), positive(width)
 
@@ -142,6 +154,17 @@ def add_data(parser: argparse.ArgumentParser) -> None:
         help="share of the images used for validation, if the data have no validation part",
     )
     parser.add_argument("--seed", type=int, default=0, help="seed of weights, validation split and order of images")
+
+
+def add_grid(parser: argparse._ActionsContainer, option: str = "--grid") -> None:
+    """Add the option for the size of the grids of localization."""
+    parser.add_argument(
+        option,
+        type=grid,
+        metavar="SIDE|RxC",
+        help="images along each side of a grid of localization, or rows x columns, all of different classes; default: "
+        "the largest of 3, 2, 1x3 and 1x2 that there are classes for",
+    )
 
 
 # === Helpers to run ===

@@ -20,12 +20,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", required=True, metavar="FOLDER", help="folder for the results")
     parser.add_argument("--methods", metavar="A,B", help="names of post-hoc methods; default: all")
     parser.add_argument("--grids", type=common.positive, default=500, metavar="N", help="grids for localization")
+    common.add_grid(parser)
     parser.add_argument("--images", type=common.positive, default=1024, metavar="N", help="images for pixel removal")
 
 
 def check(args: argparse.Namespace) -> None:
     """Find wrong arguments."""
     checks.check_model(args.model)
+    checks.check_grid(args.grid, args.model)
     checks.check_data(args)
     checks.check_out_folder(args.out)
     checks.require_extra("posthoc", "tf_explain", "cv2", purpose="compare")
@@ -46,7 +48,7 @@ def run(args: argparse.Namespace) -> None:
 
     with common.resumable(progress):
         comparison = evaluation.compare(
-            model, data.validation, methods, n_grids=args.grids, n_images=args.images, out=out
+            model, data.validation, methods, n_grids=args.grids, grid=args.grid, n_images=args.images, out=out
         )
     print(comparison)
     save_picture(comparison.plot(), out / "comparison.png")

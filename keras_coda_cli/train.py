@@ -15,7 +15,7 @@ EXAMPLE = "keras-coda train --preset coda_xs_cifar10 --data photos/ --image-size
 # Options whose defaults come from the recipe.
 OF_RECIPE = ("epochs", "batch_size", "learning_rate", "warmup", "augmentation", "ema")
 # Options that change no weight. All others are recorded, and a training is resumed only with the same ones.
-NOT_RECORDED = ("command", "debug", "out", "penalties", "restart", "maps", "localization", "tensorboard")
+NOT_RECORDED = ("command", "debug", "out", "penalties", "restart", "maps", "localization", "grid", "tensorboard")
 LONG = 60  # seconds: the expected time of trainings that take longer is printed
 
 
@@ -83,6 +83,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="draw the maps of N validation images after every epoch, in OUT/maps",
     )
     watch.add_argument("--localization", type=common.positive, metavar="N", help="measure localization every N epochs")
+    common.add_grid(watch)
     watch.add_argument("--tensorboard", action="store_true", help="also write OUT/tensorboard")
 
 
@@ -113,6 +114,7 @@ def check(args: argparse.Namespace) -> None:
     checks.require_range(args, "--ema", 0, 1)
     checks.check_data(args)
     checks.check_out_folder(args.out)
+    checks.require_usage(args.localization or not args.grid, "argument --grid: only allowed with --localization N")
     if args.tensorboard:
         checks.require_extra("tensorboard", "tensorboard", purpose="--tensorboard")
 
@@ -183,6 +185,7 @@ def run(args: argparse.Namespace) -> None:
 def _callbacks(args, data):
     import keras
 
+    from keras_coda.evaluation import grids
     from keras_coda.training import callbacks
     from keras_coda.training.checkpointing import MAPS, TENSORBOARD
 
@@ -192,7 +195,9 @@ def _callbacks(args, data):
     if args.maps:
         chosen.append(callbacks.ContributionMaps(data.validation, out / MAPS, log_dir, num_images=args.maps))
     if args.localization:
-        chosen.append(callbacks.Localization(data.validation, every=args.localization))
+        grid = grids.choose(args.grid, data.num_classes)
+        print(f"Localization is measured on grids of {grids.describe(grid)}.")
+        chosen.append(callbacks.Localization(data.validation, every=args.localization, grid=grid))
     if log_dir:
         chosen.append(keras.callbacks.TensorBoard(str(log_dir), write_graph=False))
     return chosen

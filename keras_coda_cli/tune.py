@@ -34,6 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--epochs", type=common.positive, default=10, help="epochs of each trial; hyperband: at most")
     for option, text in SPACE.items():
         parser.add_argument(option, type=_values, metavar="VALUES", help=text)
+    common.add_grid(parser)
     parser.add_argument(
         "--accuracy-weight",
         type=float,
@@ -73,6 +74,7 @@ def run(args: argparse.Namespace) -> None:
     """Search, print the table of trials and draw the figure."""
     from keras_coda import training, tuning
     from keras_coda.data.load import load
+    from keras_coda.evaluation import grids
     from keras_coda.visualization.figure import save_picture
 
     preset = args.preset or training.default_preset(args.data)
@@ -88,6 +90,8 @@ def run(args: argparse.Namespace) -> None:
         seed=args.seed,
         data_dir=args.data_dir,
     )
+    grid = grids.choose(args.grid, data.num_classes)
+    print(f"Localization is measured on grids of {grids.describe(grid)}.")
     out = Path(args.out).expanduser()
     with common.resumable(lambda: f"Finished trials: {_trials_done(out)}."):
         result = tuning.tune(
@@ -99,6 +103,7 @@ def run(args: argparse.Namespace) -> None:
             epochs=args.epochs,
             objective=objective,
             seed=args.seed,
+            grid=grid,
             **space,
         )
     if result is None:  # this process is a worker: the chief prints the result

@@ -1,5 +1,6 @@
 """Exact contribution maps and other explainers, compared by all metrics."""
 
+import contextlib
 import dataclasses
 import inspect
 import os
@@ -11,13 +12,15 @@ from typing import TYPE_CHECKING, cast
 import keras
 
 from keras_coda.evaluation.datasets import check_dataset, labeled_batches
+from keras_coda.evaluation.grids import Grid, choose
 from keras_coda.evaluation.localization_grids import LocalizationResult, prepare_localization
 from keras_coda.evaluation.removal import PixelRemovalResult, prepare_pixel_removal
 from keras_coda.evaluation.results import Result
 from keras_coda.explanations.explainers import Explainer, name_of
 from keras_coda.posthoc.methods import get
 from keras_coda.posthoc.methods import methods as all_methods
-from keras_coda.utils.checks import require
+from keras_coda.utils.checks import num_classes_of, require
+from keras_coda.utils.errors import NotEnoughImagesError
 from keras_coda.utils.hashing import digest, digest_of_model
 from keras_coda.utils.records import to_json
 from keras_coda.utils.run_folder import RunFolder
@@ -57,15 +60,17 @@ class Comparison:
     """The results of all metrics for several explainers.
 
     Attributes:
-        results: for each metric, by name, the results of all explainers in the same order.
+        results: for each metric that was measured, by name, the results of all explainers in the same order.
+        notes: why a metric was not measured, a sentence for each that is missing.
     """
 
     results: Mapping[str, tuple[Result, ...]]
+    notes: tuple[str, ...] = ()
 
     @property
     def localization(self) -> tuple[LocalizationResult, ...]:
-        """A :class:`~keras_coda.evaluation.LocalizationResult` for each explainer."""
-        return cast(tuple[LocalizationResult, ...], self.results["localization"])
+        """A :class:`~keras_coda.evaluation.LocalizationResult` for each explainer; empty if it was not measured."""
+        return cast(tuple[LocalizationResult, ...], self.results.get("localization", ()))
 
     @property
     def pixel_removal(self) -> tuple[PixelRemovalResult, ...]:
@@ -75,7 +80,7 @@ class Comparison:
     @property
     def names(self) -> tuple[str, ...]:
         """Names of the explainers."""
-        return tuple(result.explainer for result in self.localization)
+        return tuple(result.explainer for result in next(iter(self.results.values())))
 
     def table(self) -> str:
         """Return a Markdown table: mean and standard error of every metric, the best of each column in bold."""
@@ -84,7 +89,7 @@ class Comparison:
         head = ("method", *(results[0].heading for results in columns))
         table = markdown_table(head, zip(self.names, *cells, strict=True), right=range(1, len(head)))
         notes = "; ".join(results[0].footnote for results in columns)
-        return f"{table}\n\nMean ± standard error; {notes}."
+        return "\n\n".join([table, f"Mean ± standard error; {notes}.", *self.notes])
 
     def __str__(self) -> str:
         return self.table()
@@ -107,7 +112,7 @@ def compare(
     methods: Sequence[str | Explainer] | None = None,
     *,
     n_grids: int = 500,
-    grid: int = 3,
+    grid: Grid | None = None,
     confidence: float = 0.5,
     n_images: int = 1024,
     fraction: float = 0.25,
@@ -127,7 +132,7 @@ def compare(
         methods: names among :func:`keras_coda.posthoc.methods`, or explainers, which need different ``__name__``. None:
             all methods of that list. The exact maps always come first.
         n_grids: see :func:`keras_coda.evaluation.localization`, also for ``grid`` and ``confidence``.
-        grid: int.
+        grid: int, pair or None.
         confidence: float.
         n_images: see :func:`keras_coda.evaluation.pixel_removal`, also for ``fraction``, ``points`` and ``order``.
         fraction: float.
@@ -141,7 +146,8 @@ def compare(
         verbose: whether to show progress.
 
     Returns:
-        A :class:`Comparison`.
+        A :class:`Comparison`. Without localization, and a note that says why, if there are not enough images that are
+        classified correctly and confidently for one grid.
 
     Raises:
         ImportError: if a method needs tf-explain or OpenCV and they are not installed.
@@ -169,6 +175,8 @@ def compare(
     twice = sorted({name for name in names if names.count(name) > 1})
     require(not twice, "Methods must have different names", "Set their `__name__`", twice=twice)
     explainers = dict(zip(names, listed, strict=True))
+    with contextlib.suppress(NotEnoughImagesError):  # only one class, which leads to a note below
+        grid = choose(grid, num_classes_of(model))
     measured = {"n_grids": n_grids, "grid": grid, "confidence": confidence, "n_images": n_images, "fraction": fraction,
                 "points": points, "order": order, "seed": seed}  # fmt: skip
     unchanged = _Unchanged(dataset, model)
@@ -179,19 +187,26 @@ def compare(
     options = {**measured, "batch_size": batch_size, "verbose": verbose}
     measures: dict[str, Callable[[Explainer | None], Result]] = {}
     results: dict[str, list[Result]] = {name: [] for name in METRICS}
+    notes: dict[str, str] = {}
     for name, explainer in explainers.items():
         for kind, metric in METRICS.items():
+            if kind in notes:
+                continue
             result = store.read(kind, name) if store else None
             if result is None:
                 if verbose:
                     print(f"{name}: {kind.replace('_', ' ')}")
                 if kind not in measures:  # only now: a finished comparison needs no predictions
-                    measures[kind] = _prepare(metric, model, unchanged, options)
+                    try:
+                        measures[kind] = _prepare(metric, model, unchanged, options)
+                    except NotEnoughImagesError as error:
+                        notes[kind] = f"Without {kind.replace('_', ' ')}: {error}"
+                        continue
                 result = measures[kind](explainer)
                 if store:
                     store.write(kind, result)
             results[kind].append(result)
-    return Comparison({kind: tuple(found) for kind, found in results.items()})
+    return Comparison({kind: tuple(found) for kind, found in results.items() if found}, tuple(notes.values()))
 
 
 def _prepare(metric, model, dataset, options):

@@ -9,6 +9,66 @@ each class; ``n_grids`` an int, the number of grids; ``num_cells`` an int, the n
 
 import numpy as np
 
+from keras_coda.utils.checks import check_int, require
+from keras_coda.utils.errors import NotEnoughImagesError
+
+# Images along each side of a square grid, or (rows, columns).
+Grid = int | tuple[int, int]
+
+# What is chosen if nothing is said: the first that has no more cells than there are classes.
+_BY_DEFAULT: tuple[Grid, ...] = (3, 2, (1, 3), (1, 2))
+
+
+def choose(grid: Grid | None, num_classes: int) -> Grid:
+    """Return the grid to use for a number of classes: ``n`` for one of n by n images, else ``(rows, columns)``.
+
+    Args:
+        grid: what the caller wishes; None for the largest of 3x3, 2x2, 1x3 and 1x2 that fits.
+        num_classes: int.
+
+    Raises:
+        ValueError: for what is not a grid, and one with more cells than there are classes.
+        NotEnoughImagesError: if ``grid`` is None and there is only one class.
+    """
+    if grid is None:
+        fitting = [each for each in _BY_DEFAULT if num_cells(each) <= num_classes]
+        if not fitting:
+            raise NotEnoughImagesError(
+                f"A grid needs at least 2 different classes. Received: num_classes={num_classes}"
+            )
+        return fitting[0]
+    grid = check(grid)
+    rule, fix = f"A grid needs {num_cells(grid)} different classes", "Use a smaller `grid`, or None for the largest"
+    require(num_cells(grid) <= num_classes, rule, fix, grid=grid, num_classes=num_classes)
+    return grid
+
+
+def check(grid: Grid) -> Grid:
+    """Return a grid as an int if it is square and as a pair of ints if not, or raise ``ValueError``."""
+    if not isinstance(grid, (tuple, list)):
+        return check_int("grid", grid, minimum=2)
+    rule = "`grid` must be an integer, or a pair (rows, columns) with at least two cells"
+    require(len(grid) == 2, rule, grid=grid)
+    rows, columns = (check_int("grid", side) for side in grid)
+    require(rows * columns > 1, rule, grid=grid)
+    return rows if rows == columns else (rows, columns)
+
+
+def shape_of(grid: Grid) -> tuple[int, int]:
+    """Return the number of rows and of columns of a grid."""
+    return (grid, grid) if isinstance(grid, int) else grid
+
+
+def num_cells(grid: Grid) -> int:
+    """Return the number of images of a grid."""
+    rows, columns = shape_of(grid)
+    return rows * columns
+
+
+def describe(grid: Grid) -> str:
+    """Return a grid in words: ``"2x2 images (chance 0.250)"``, where chance is the localization of a uniform map."""
+    return "{}x{} images (chance {:.3f})".format(*shape_of(grid), 1 / num_cells(grid))
+
 
 def num_grids(counts, n_grids, num_cells):
     """Return the largest possible number of grids, at most ``n_grids``."""
@@ -75,15 +135,16 @@ def shares_of_cells(maps, rows, columns):
     return np.divide(cells, total, out=np.zeros_like(cells), where=total > 0)
 
 
-def shares_in_own_cell(maps, grid):
+def shares_in_own_cell(maps, rows, columns):
     """Return the share of every map that is in the cell of its class.
 
     Args:
-        maps: ``(batch, grid², grid * H, grid * W)``, one map for the class of each cell.
-        grid: int.
+        maps: ``(batch, rows * columns, rows * H, columns * W)``, one map for the class of each cell.
+        rows: int.
+        columns: int.
 
     Returns:
-        ``(batch, grid²)``.
+        ``(batch, rows * columns)``.
     """
-    shares = shares_of_cells(maps, grid, grid)  # (batch, class of the map, cell)
+    shares = shares_of_cells(maps, rows, columns)  # (batch, class of the map, cell)
     return np.diagonal(shares, axis1=1, axis2=2)

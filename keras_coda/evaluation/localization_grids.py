@@ -30,10 +30,10 @@ class LocalizationResult(Result):
     The cells of one grid compete with each other. The standard error therefore counts grids as independent, not cells.
 
     Attributes:
-        values: ``(n_grids, grid²)`` in [0, 1]: the share of the positive contributions of a cell's class that is inside
+        values: ``(n_grids, cells)`` in [0, 1]: the share of the positive contributions of a cell's class that is inside
             that cell; cells row by row. 0 for a map without positive contributions.
-        classes: ``(n_grids, grid²)`` int, the class of each cell.
-        grid: images along a side.
+        classes: ``(n_grids, cells)`` int, the class of each cell.
+        grid: images along a side of a square grid, or ``(rows, columns)``.
     """
 
     unit: ClassVar[str] = "grids"
@@ -42,7 +42,7 @@ class LocalizationResult(Result):
 
     values: np.ndarray
     classes: np.ndarray
-    grid: int
+    grid: grids.Grid
 
     @property
     def n_grids(self) -> int:
@@ -52,11 +52,11 @@ class LocalizationResult(Result):
     @property
     def chance(self) -> float:
         """Score of a uniform map."""
-        return 1 / self.grid**2
+        return 1 / grids.num_cells(self.grid)
 
     @property
     def scores(self) -> np.ndarray:
-        """All values, ``(n_grids * grid²,)``."""
+        """All values, ``(n_grids * cells,)``."""
         return self.values.ravel()
 
     @property
@@ -72,7 +72,7 @@ class LocalizationResult(Result):
     @property
     def footnote(self) -> str:
         """What was measured, for the line below the table of a comparison."""
-        return f"{self.n_grids} grids of {self.grid}x{self.grid} images"
+        return "{} grids of {}x{} images".format(self.n_grids, *grids.shape_of(self.grid))
 
     def summary(self) -> dict:
         """Return mean, quartiles, standard error, chance, and the numbers of grids measured and requested."""
@@ -87,7 +87,7 @@ def localization(
     model: keras.Model,
     dataset: Iterable,
     *,
-    grid: int = 3,
+    grid: grids.Grid | None = None,
     n_grids: int = 500,
     confidence: float = 0.5,
     explainer: Explainer | None = None,
@@ -97,20 +97,23 @@ def localization(
 ) -> LocalizationResult:
     """Play the grid pointing game with attribution maps.
 
-    A grid is a square picture of ``grid`` by ``grid`` images of different classes, all correctly classified. The most
+    A grid is a picture of, for instance, 3 by 3 images of different classes, all correctly classified. The most
     confident images of each class are used first, and no image is used twice. The score of the class of a cell is
 
         score = Σ of max(map, 0) over its own cell / Σ of max(map, 0) over the whole grid
 
-    It is 1 for a map that is positive in its cell only, ``1 / grid²`` for a uniform map, and by definition 0 for a map
-    without any positive contribution. Classes are used equally often, as far as the number of their images allows.
+    It is 1 for a map that is positive in its cell only, ``1 / cells`` for a uniform map (chance), and by definition 0
+    for a map without any positive contribution. Classes are used equally often, as far as the number of their images
+    allows. Scores on grids of another number of cells cannot be compared.
 
     Args:
         model: returns logits for images of any size, with pixels in [0, 255]. For a :class:`~keras_coda.CoDANet` of
             fixed size a copy with the same weights and a flexible input is used.
         dataset: yields (images, int labels) in batches: a ``tf.data.Dataset``, or any iterable. Images of one size. It
             is read once, and only about as many images are kept in memory as the grids need.
-        grid: int, at least 2, images along a side of a grid.
+        grid: int, at least 2, images along a side of a square grid; or ``(rows, columns)``. None: the largest of 3x3,
+            2x2 (from four classes), 1x3 (three) and 1x2 (two classes) that the model's number of classes allows. The
+            result says which.
         n_grids: int. If there are not enough images, fewer grids are made, with a warning.
         confidence: float in [0, 1). An image is used if the sigmoid of its class's logit is larger.
         explainer: None for exact contribution maps, or a function ``(model, images, classes) -> maps``: NumPy arrays
@@ -151,7 +154,7 @@ def prepare_localization(
     model: keras.Model,
     dataset: Iterable,
     *,
-    grid: int,
+    grid: grids.Grid | None,
     n_grids: int,
     confidence: float,
     batch_size: int | None,
@@ -164,7 +167,7 @@ def prepare_localization(
     Args:
         model: see :func:`localization`, also for the other arguments.
         dataset: read once.
-        grid: int.
+        grid: int, pair or None.
         n_grids: int.
         confidence: float.
         batch_size: int or None.
@@ -175,45 +178,45 @@ def prepare_localization(
     Returns:
         A function from an explainer (None: exact contribution maps) to its :class:`LocalizationResult`.
     """
-    grid, n_grids = check_int("grid", grid, minimum=2), check_int("n_grids", n_grids)
+    n_grids = check_int("n_grids", n_grids)
     is_share = 0 <= check_finite("confidence", confidence) < 1
     require(is_share, "`confidence` must be at least 0 and less than 1", confidence=confidence)
     batch_size = None if batch_size is None else check_int("batch_size", batch_size)
     rng, num_classes = np.random.default_rng(check_int("seed", seed, minimum=0)), num_classes_of(model)
     check_dataset(dataset)
-    rule = f"A grid needs {grid**2} different classes"
-    require(num_classes >= grid**2, rule, "Use a smaller `grid`", grid=grid, num_classes=num_classes)
+    grid = grids.choose(grid, num_classes)
+    (rows, columns), cells = grids.shape_of(grid), grids.num_cells(grid)
     flexible = of_any_size(model)
 
-    images = most_confident(model, dataset, n_grids, grid**2, confidence, verbose)
+    images = most_confident(model, dataset, n_grids, cells, confidence, verbose)
     counts = np.array([len(of_class) for of_class in images])
-    found = grids.num_grids(counts, n_grids, grid**2)
-    rule = f"A grid needs correctly classified images of {grid**2} classes with a confidence above {confidence}"
+    found = grids.num_grids(counts, n_grids, cells)
+    rule = f"A grid needs correctly classified images of {cells} classes with a confidence above {confidence}"
     fix = "Train the network further, use a smaller `grid` or lower `confidence`"
     if not found:
         received = f"classes={np.sum(counts > 0)}, num_classes={num_classes}"
         raise NotEnoughImagesError(f"{rule}. Received: {received}. {fix}.")
     if found < n_grids:
         warnings.warn(
-            f"The confidently classified images suffice for {found} grids of {grid**2} classes only. "
+            f"The confidently classified images suffice for {found} grids of {cells} classes only. "
             f"Received: n_grids={n_grids}. The result is that of {found} grids.",
             FewerGridsWarning,
             stacklevel=stacklevel,
         )
-    classes, ranks = grids.arrange(counts, found, grid**2, rng)
+    classes, ranks = grids.arrange(counts, found, cells, rng)
     height, width = images[classes[0, 0]][0].shape[:2]
-    step = batch_size or default_batch_size(grid * height, grid * width)
+    step = batch_size or default_batch_size(rows * height, columns * width)
 
     def measure(explainer: Explainer | None) -> LocalizationResult:
         values = []
         with Progress(found, "grid", verbose) as progress:
             for start in range(0, found, step):
                 part = slice(start, start + step)
-                places = np.stack([classes[part], ranks[part]], axis=-1)  # (batch, grid², 2)
-                cells = np.array([[images[c][rank] for c, rank in row] for row in places], "float32")
-                maps = attributions(explainer, flexible, grids.assemble(cells, grid, grid), classes[part])
-                values.append(grids.shares_in_own_cell(maps, grid))
-                progress.add(len(cells))
+                places = np.stack([classes[part], ranks[part]], axis=-1)  # (batch, cells, 2)
+                batch = np.array([[images[c][rank] for c, rank in row] for row in places], "float32")
+                maps = attributions(explainer, flexible, grids.assemble(batch, rows, columns), classes[part])
+                values.append(grids.shares_in_own_cell(maps, rows, columns))
+                progress.add(len(batch))
         return LocalizationResult(name_of(explainer), n_grids, np.concatenate(values), classes, grid)
 
     return measure

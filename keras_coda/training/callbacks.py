@@ -17,6 +17,7 @@ from time import perf_counter
 import keras
 import numpy as np
 
+from keras_coda.evaluation import grids
 from keras_coda.evaluation.datasets import check_dataset
 from keras_coda.evaluation.localization_grids import localization
 from keras_coda.explanations.explain import explain
@@ -127,14 +128,14 @@ class Localization(keras.callbacks.Callback):
         dataset: labeled validation images, as for :func:`keras_coda.evaluation.localization`.
         every: int, number of epochs from one measurement to the next.
         n_grids: int, as for the metric. Fewer grids are faster, and the value is less certain.
-        grid: int, number of images along each side of a grid.
+        grid: as for the metric; None for the largest that the network's number of classes allows, at most 3x3.
         missing: float, logged in epochs without a measurement: those between two measurements, and those in which the
             network classifies too few images correctly and confidently for one grid, as in the first epochs. Use 0.0
             (and ``every=1``) if a tuner maximizes the value, because it compares epochs.
 
     Raises:
-        ValueError: if an argument is out of range; at the beginning of the training, if the network has too few
-            classes.
+        ValueError: if an argument is out of range; at the beginning of the training, if the network has fewer classes
+            than ``grid`` has cells.
 
     Example:
         ```python
@@ -144,18 +145,24 @@ class Localization(keras.callbacks.Callback):
     """
 
     def __init__(
-        self, dataset: Iterable, every: int = 5, n_grids: int = 50, *, grid: int = 3, missing: float = math.nan
+        self,
+        dataset: Iterable,
+        every: int = 5,
+        n_grids: int = 50,
+        *,
+        grid: grids.Grid | None = None,
+        missing: float = math.nan,
     ):
         super().__init__()
         check_dataset(dataset)
         self.dataset, self.missing = dataset, float(missing)
         self.every, self.n_grids = check_int("every", every), check_int("n_grids", n_grids)
-        self.grid = check_int("grid", grid, minimum=2)
+        self.grid = None if grid is None else grids.check(grid)
 
     def on_train_begin(self, logs=None):
-        """Check that the network has enough classes."""
-        rule, num_classes = f"A grid needs {self.grid**2} different classes", num_classes_of(self.model)
-        require(num_classes >= self.grid**2, rule, "Use a smaller `grid`", grid=self.grid, num_classes=num_classes)
+        """Check that the network has enough classes for the grids."""
+        with contextlib.suppress(NotEnoughImagesError):  # a single class: `missing` is logged
+            grids.choose(self.grid, num_classes_of(self.model))
 
     def on_epoch_end(self, epoch, logs=None):
         """Measure and log."""

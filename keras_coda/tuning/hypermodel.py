@@ -8,13 +8,14 @@ import keras
 import keras_tuner
 
 from keras_coda.data.load import Data
+from keras_coda.evaluation import grids
 from keras_coda.models.coda_net import CoDANet
 from keras_coda.models.penalties.linear_map import LinearMapPenalty
 from keras_coda.training.callbacks import ValidateAverages
 from keras_coda.training.recipes import Recipe
 from keras_coda.tuning.results import HYPERPARAMETERS, METRICS
 from keras_coda.tuning.spaces import Space, check_space, check_weights, declare
-from keras_coda.tuning.trials import check_grid, identity, localization_if_any, untrained
+from keras_coda.tuning.trials import identity, localization_if_any, untrained
 from keras_coda.utils.checks import check_int
 from keras_coda.utils.progress import steps_per_epoch
 
@@ -39,7 +40,8 @@ class CoDAHyperModel(keras_tuner.HyperModel):
             in a list. With ``coda_digits`` 0.01 to 0.1 sharpen the maps, and from 1 on nothing is learned.
         recipe: schedule, warm-up and averaging of weights of all trials. Its epochs, learning rate and regularization
             are replaced by those of the trial; batch size and augmentation are those of the data.
-        grid: int, number of images along each side of the grids of localization.
+        grid: of localization, as for :func:`keras_coda.evaluation.localization`; None for the largest, up to 3x3, that
+            the data have classes for. All trials use the same.
         n_grids: int, number of grids, or as many as the images suffice for.
         weights: weighted sum of metrics to log as ``weighted_objective``, for instance
             ``{"val_accuracy": 0.7, "localization": 0.3}``. None for none.
@@ -70,7 +72,7 @@ class CoDAHyperModel(keras_tuner.HyperModel):
         learning_rate: Space = (1e-3, 3e-2),
         linear_map_regularization: Space = 0.0,
         recipe: Recipe = _RECIPE,
-        grid: int = 3,
+        grid: grids.Grid | None = None,
         n_grids: int = 100,
         weights: dict[str, float] | None = None,
         overrides: dict | None = None,
@@ -85,8 +87,8 @@ class CoDAHyperModel(keras_tuner.HyperModel):
         spaces = (temperature, rank_multiplier, learning_rate, linear_map_regularization)
         named = dict(zip(HYPERPARAMETERS, spaces, strict=True))
         self.spaces = {name: check_space(name, space, zero=name == HYPERPARAMETERS[3]) for name, space in named.items()}
-        check_grid(data, grid)
-        self.recipe, self.grid, self.n_grids = recipe, grid, check_int("n_grids", n_grids)
+        self.recipe, self.n_grids = recipe, check_int("n_grids", n_grids)
+        self.grid = grids.choose(grid, data.num_classes)
         self.weights = None if weights is None else check_weights(weights, METRICS)
         self.seed = check_int("seed", seed, minimum=0)
 
@@ -120,7 +122,7 @@ class CoDAHyperModel(keras_tuner.HyperModel):
         Returns:
             ``keras.callbacks.History`` with the last epoch only, because a trial is judged at the end of its schedule,
             not by its best epoch: ``val_accuracy``, ``val_loss``, ``localization``, ``localization_error`` (its
-            standard error) and ``localization_grids``.
+            standard error), ``localization_grids`` and ``localization_chance`` (the value of uniform maps).
         """
         steps = steps_per_epoch(self.data.train)
         recipe = dataclasses.replace(self.recipe, epochs=epochs, learning_rate=hp.get("learning_rate"))
@@ -141,6 +143,7 @@ class CoDAHyperModel(keras_tuner.HyperModel):
         logs["localization"] = measured.mean if measured else 0.0
         logs["localization_error"] = measured.standard_error if measured and measured.n_grids > 1 else 0.0
         logs["localization_grids"] = float(measured.n_grids if measured else 0)
+        logs["localization_chance"] = 1 / grids.num_cells(self.grid)
         if self.weights:
             logs[WEIGHTED] = sum(weight * logs[name] for name, weight in self.weights.items())
         history.history = {name: [value] for name, value in logs.items()}

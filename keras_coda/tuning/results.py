@@ -26,8 +26,10 @@ class TuningResult(Record):
         objective: formula of what was maximized.
         trials: one dict for each trial, the best first and failed ones last: ``trial``, ``status``, ``score`` (value of
             the objective; larger is better), the four hyperparameters, ``epochs``, ``val_accuracy``, ``localization``,
-            ``localization_error`` (its standard error), ``localization_grids`` and ``message`` (why a trial failed).
-            None if there is no value. Without a grid, localization and localization_grids are 0.
+            ``localization_error`` (its standard error), ``localization_grids``, ``localization_chance`` (its value
+            for uniform maps, 1 / images of a grid) and ``message`` (why a trial failed). None if there is no value.
+            Without a grid, localization and localization_grids are 0. Trials of earlier versions have no
+            ``localization_chance``.
     """
 
     json_indent: ClassVar[int] = 2
@@ -42,7 +44,8 @@ class TuningResult(Record):
 
     def table(self) -> str:
         """Return all trials as a Markdown table, the best first."""
-        head = ("trial", "T", "ranks ×", "learning rate", "λ", "epochs", "accuracy", "localization", "score")
+        located = _heading(self.trials)
+        head = ("trial", "T", "ranks ×", "learning rate", "λ", "epochs", "accuracy", located, "score")
         rows = []
         for trial in self.trials:
             cells = [trial["trial"], *(f"{trial[name]:.3g}" for name in HYPERPARAMETERS), str(trial["epochs"])]
@@ -73,7 +76,8 @@ class TemperatureStudy(Record):
         runs: one dict for each temperature and seed: ``temperature``, ``seed``, ``accuracy``, ``localization`` and
             ``removal`` (area under the curve, least important pixels removed first), each with its standard error
             (``..._error``), ``untouched`` (the probability of the true class before any pixel is removed), ``grids``,
-            ``images`` and ``note``. None if there is no value; the note says why.
+            ``localization_chance`` (the localization of uniform maps, 1 / images of a grid), ``images`` and ``note``.
+            None if there is no value; the note says why. Runs of earlier versions have no ``localization_chance``.
     """
 
     json_indent: ClassVar[int] = 2
@@ -118,7 +122,8 @@ class TemperatureStudy(Record):
             notes = "; ".join(dict.fromkeys(run["note"] for run in runs if run["note"]))
             values = (cells[metric].get(temperature, "–") for metric in metrics)
             rows.append((f"{temperature:g}", str(len(runs)), *values, notes))
-        return markdown_table(("T", "runs", "accuracy", "localization", "removal AUC", "untouched", "note"), rows)
+        head = ("T", "runs", "accuracy", _heading(self.runs), "removal AUC", "untouched", "note")
+        return markdown_table(head, rows)
 
     def plot(self, published: dict | None = None) -> "Figure":
         """Draw the three metrics against the temperature as a ``matplotlib.figure.Figure``.
@@ -132,6 +137,12 @@ class TemperatureStudy(Record):
     def _texts(self, metric):
         temperatures, means, errors = self.curve(metric)
         return temperatures, [number(mean, error) for mean, error in zip(means, errors, strict=True)]
+
+
+def _heading(runs):
+    """Return the heading of the column of localization, with the value of uniform maps as far as it is known."""
+    chances = sorted({run["localization_chance"] for run in runs if run.get("localization_chance")})
+    return f"localization (chance {', '.join(f'{chance:.3f}' for chance in chances)})" if chances else "localization"
 
 
 def number(value: float, error: float | None = None) -> str:

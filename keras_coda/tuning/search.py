@@ -182,6 +182,8 @@ def _rows(oracle, epochs):
         row = {"trial": trial.trial_id, "status": trial.status, "score": sign * trial.score if is_done else None}
         row |= {name: values[name] for name in HYPERPARAMETERS} | {"epochs": values.get("tuner/epochs", epochs)}
         row |= {name: float(trial.metrics.get_last_value(name)) if is_done else None for name in metrics}
+        if is_done and trial.metrics.exists("localization_chance"):  # not in trials of version 0.1.0
+            row["localization_chance"] = float(trial.metrics.get_last_value("localization_chance"))
         row["message"] = (trial.message or "").strip().rpartition("\n")[2] or None  # the last line of the traceback
         rows.append(row)
     return tuple(sorted(rows, key=lambda row: (math.inf if row["score"] is None else -row["score"], row["trial"])))

@@ -8,11 +8,12 @@ from collections.abc import Sequence
 import keras
 
 from keras_coda.data.load import Data
+from keras_coda.evaluation import grids
 from keras_coda.evaluation.removal import pixel_removal
 from keras_coda.training.recipes import Recipe, upgrade
 from keras_coda.training.train import train
 from keras_coda.tuning.results import TemperatureStudy
-from keras_coda.tuning.trials import check_grid, identity, localization_if_any, untrained
+from keras_coda.tuning.trials import identity, localization_if_any, untrained
 from keras_coda.utils.checks import check_finite, check_int, require
 from keras_coda.utils.errors import TrainingDivergedError
 from keras_coda.utils.run_folder import RunFolder
@@ -36,7 +37,7 @@ def temperature_study(
     learning_rate: float = 0.01,
     warmup: float = 0.1,
     seeds: Sequence[int] = (0,),
-    grid: int = 3,
+    grid: grids.Grid | None = None,
     n_grids: int = 500,
     n_images: int = 1024,
     overrides: dict | None = None,
@@ -58,7 +59,8 @@ def temperature_study(
         learning_rate: float > 0, the peak of :func:`keras_coda.training.cosine_schedule`.
         warmup: float in [0, 1), the share of the steps in which the rate rises.
         seeds: ints; there is one run for each temperature and seed.
-        grid: int, number of images along each side of the grids of localization.
+        grid: of localization, as for :func:`keras_coda.evaluation.localization`; None for the largest, up to 3x3, that
+            the data have classes for. All runs use the same.
         n_grids: int, number of grids, or as many as the images suffice for.
         n_images: int, number of images from which pixels are removed, or all validation images if there are fewer.
         overrides: further arguments of :class:`~keras_coda.CoDANet`, for instance ``{"dtype": "mixed_bfloat16"}``.
@@ -84,7 +86,7 @@ def temperature_study(
     is_fit = temperatures and min(temperatures) > 0 and len(set(temperatures)) == len(temperatures)
     require(is_fit, "`temperatures` must be different positive numbers", temperatures=temperatures)
     require(seeds and len(set(seeds)) == len(seeds), "`seeds` must be different integers", seeds=seeds)
-    check_grid(data, grid)
+    grid = grids.choose(grid, data.num_classes)
     recipe = Recipe(epochs=epochs, learning_rate=learning_rate, warmup=warmup)
     n_grids, n_images = check_int("n_grids", n_grids), min(check_int("n_images", n_images), data.num_validation)
     config = untrained(preset, data, **(overrides or {})).get_config()
@@ -118,6 +120,7 @@ def _train_and_measure(model, data, out, recipe, sizes, verbose):
     metrics = ("accuracy", "localization", "removal")
     run = {name: None for metric in metrics for name in (metric, f"{metric}_error")}
     run |= {"untouched": None, "grids": 0, "images": 0, "note": ""}
+    run["localization_chance"] = 1 / grids.num_cells(grid)
     try:
         figures = train(model, data, out, recipe, verbose=verbose)
     except TrainingDivergedError:
@@ -126,7 +129,7 @@ def _train_and_measure(model, data, out, recipe, sizes, verbose):
     run |= {"accuracy": share, "accuracy_error": math.sqrt(share * (1 - share) / data.num_validation)}
     located = localization_if_any(model, data, grid, n_grids)
     if located is None:
-        run["note"] = f"no grid: fewer than {grid**2} classes are recognized with confidence"
+        run["note"] = f"no grid: fewer than {grids.num_cells(grid)} classes are recognized with confidence"
     else:
         run |= {"localization": located.mean, "grids": located.n_grids}
         run["localization_error"] = located.standard_error if located.n_grids > 1 else None

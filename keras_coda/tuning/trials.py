@@ -4,9 +4,9 @@ import os
 import warnings
 
 from keras_coda.data.load import Data
+from keras_coda.evaluation.grids import Grid
 from keras_coda.evaluation.localization_grids import LocalizationResult, localization
 from keras_coda.models.coda_net import CoDANet
-from keras_coda.utils.checks import check_int, require
 from keras_coda.utils.errors import FewerGridsWarning, NotEnoughImagesError
 
 
@@ -28,13 +28,7 @@ def identity(data: Data, config: dict) -> dict:
     return {"data": {name: getattr(data, name) for name in names}, "model": config}
 
 
-def check_grid(data: Data, grid: int) -> None:
-    """Raise ``ValueError`` if the data have fewer classes than a grid has cells."""
-    rule, fix = f"A grid needs {check_int('grid', grid, 2) ** 2} different classes", "Use a smaller `grid`"
-    require(data.num_classes >= grid**2, rule, fix, grid=grid, num_classes=data.num_classes)
-
-
-def localization_if_any(model: CoDANet, data: Data, grid: int, n_grids: int) -> LocalizationResult | None:
+def localization_if_any(model: CoDANet, data: Data, grid: Grid, n_grids: int) -> LocalizationResult | None:
     """Return the localization on the validation images.
 
     None if too few of them are classified correctly and confidently for a single grid.

@@ -70,6 +70,17 @@ def test_the_papers_recipe_with_everything_that_can_be_watched(train, tmp_path, 
     assert "Estimate: " not in capsys.readouterr().out
 
 
+def test_localization_of_two_classes_is_measured_on_strips(tiny_digits, photos, tmp_path, capsys):
+    options = ["train", "--preset", tiny_digits, "--data", photos, "--epochs", "1"]
+    options += ["--localization", "1", "--out", tmp_path / "run"]
+    assert run(*options, "--grid", "2") == 1
+    assert "A grid needs 4 different classes. Received: grid=2, num_classes=2" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+    assert run(*options) == 0
+    assert "grids of 1x2 images (chance 0.500)" in capsys.readouterr().out
+    assert "localization" in (tmp_path / "run" / "log.csv").read_text()
+
+
 @pytest.mark.parametrize(
     ("option", "value"),
     [

@@ -48,6 +48,11 @@ WRONG = [
     (["export", "--out", "x", "--model", "half"], 1, "'model.weights.h5'", ()),
     (["explain", "--out", "x", "--model", "nowhere", "a.png"], 1, "Received: 'nowhere'", ()),
     (["explore", "--model", "nowhere"], 1, "Received: 'nowhere'", ()),
+    (["compare", "--out", "x", "--model", "coda_digits", "--grid", "3x4"], 1, "at least 12 classes. Received: 10", ()),
+    (["compare", "--out", "x", "--model", "coda_digits", "--grid", "1"], 2, "at least two cells", ()),
+    (["tune", "--out", "x", "--grid", "2x2x2"], 2, "must be SIDE or ROWSxCOLUMNS. Received: 2x2x2", ()),
+    (["train", "--out", "x", "--localization", "1", "--grid", "0x3"], 2, "must be at least 1", ()),
+    (["train", "--out", "x", "--grid", "2"], 2, "only allowed with --localization", ()),
     # data
     (["train", "--out", "x", "--data", "./nowhere"], 1, "a path that does not exist", ()),
     (["train", "--out", "x", "--data", "nowhere/"], 1, "a path that does not exist", ()),

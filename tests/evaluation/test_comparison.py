@@ -8,7 +8,16 @@ import pytest
 import tensorflow as tf
 
 from keras_coda import GlobalSumPooling2D, LogitScaling, posthoc
-from keras_coda.evaluation import METRICS, Metric, Result, compare, labeled_batches, localization, pixel_removal
+from keras_coda.evaluation import (
+    METRICS,
+    Metric,
+    NotEnoughImagesError,
+    Result,
+    compare,
+    labeled_batches,
+    localization,
+    pixel_removal,
+)
 from keras_coda.explanations.explainers import attributions, name_of
 from keras_coda.utils.checks import require
 from tests.helpers.known_models import channel_data, raster
@@ -221,11 +230,41 @@ def test_explainers_and_data_that_cannot_be_compared_are_refused(tmp_path):
         compare(model, iter(data), [raster], **SMALL)
     with pytest.raises(ValueError, match="true classes"):
         compare(model, [images for images, _ in data], [raster], **SMALL)
-    with pytest.raises(ValueError, match="confidence above 0.5"):
-        compare(model, [(images / 2, labels) for images, labels in data], [raster], **SMALL)
+    with pytest.raises(ValueError, match=r"needs 16 different classes.*grid=4, num_classes=10"):
+        compare(model, data, [raster], grid=4, **{**SMALL, "out": tmp_path / "out"})
     with pytest.raises(ValueError, match="`n_grids` must be a positive integer"):
         compare(model, data, [raster], **{**SMALL, "n_grids": 0, "out": tmp_path / "out"})
     assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize(("num_classes", "shape"), [(2, "1x2"), (3, "1x3"), (5, "2x2")])
+def test_few_classes_are_compared_on_smaller_grids(num_classes, shape, tmp_path):
+    model, data = pooled_model(num_classes), channel_data(num_classes=num_classes)
+    options = {**SMALL, "n_images": 6, "out": tmp_path / "out"}
+    comparison = compare(model, data, [raster], **options)
+    assert comparison.localization[0].mean == pytest.approx(1)
+    assert f"2 grids of {shape} images" in comparison.table()
+    resumed = compare(model, data, [raster], **options)
+    assert resumed.to_json() == comparison.to_json()
+    explicit = comparison.localization[0].grid
+    assert compare(model, data, [raster], grid=explicit, **options).to_json() == comparison.to_json()
+
+
+@pytest.mark.parametrize("kept", [[], [0, 1, 2, 3, 4, 5, 6, 7]])
+def test_without_enough_confident_images_the_comparison_goes_on_and_says_so(kept, tmp_path):
+    model = pooled_model()
+    data = [(np.where(np.isin(labels, kept)[:, None, None, None], x, x / 2), labels) for x, labels in channel_data()]
+    with pytest.raises(NotEnoughImagesError, match="confidence above 0.5"):
+        localization(model, data, verbose=False)
+    for out in (None, tmp_path / "out", tmp_path / "out"):
+        comparison = compare(model, data, [raster], out=out, **SMALL)
+        assert comparison.names == ("contribution maps", "raster")
+        assert comparison.localization == ()
+        (note,) = comparison.notes
+        assert note.startswith("Without localization: A grid needs correctly classified images of 9 classes")
+        assert comparison.table().endswith(note)
+        assert set(json.loads(comparison.to_json())) == {"pixel_removal"}
+        assert len(comparison.plot().axes) == 1
 
 
 def test_data_in_another_order_each_time_are_refused():

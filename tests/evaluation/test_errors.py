@@ -103,6 +103,12 @@ def test_arguments_out_of_range_are_refused(metric, options):
         make(metric, **options)
 
 
+@pytest.mark.parametrize("grid", [1, 0, 2.0, True, "2", (2,), (1, 1), (0, 4), (2, 2, 1), (1.5, 2)])
+def test_what_is_no_grid_is_refused(grid):
+    with pytest.raises(ValueError, match=r"`grid` must .*Received: "):
+        make(localization, grid=grid)
+
+
 @both
 def test_images_of_several_sizes_are_refused(metric):
     images = channel_images(np.arange(10), 200.0)
@@ -117,6 +123,10 @@ def test_images_of_several_sizes_are_refused(metric):
 def test_too_few_classes_or_confident_images_for_a_grid_are_refused():
     with pytest.raises(ValueError, match="needs 16 different classes.*grid=4, num_classes=10"):
         make(localization, grid=4)
+    with pytest.raises(ValueError, match=r"needs 12 different classes.*grid=\(3, 4\), num_classes=10"):
+        make(localization, grid=(3, 4))
+    with pytest.raises(NotEnoughImagesError, match="at least 2 different classes. Received: num_classes=1"):
+        make(localization, model=channel_model(1))
     images, labels = channel_data(batch_size=40)[0]
     few = labels < 8
     with pytest.raises(ValueError, match="of 9 classes .*classes=8"):

@@ -1,3 +1,5 @@
+import math
+
 import numpy as np
 import pytest
 
@@ -45,6 +47,48 @@ def test_localization_of_known_maps(make_map, score, grid):
     np.testing.assert_allclose(result.values, score(grid**2), rtol=1e-6)
     assert result.mean == pytest.approx(score(grid**2))
     assert result.chance == 1 / grid**2
+
+
+def uniform(model, images, classes):
+    return np.ones(images.shape[:3], "float32")
+
+
+@pytest.mark.parametrize(
+    ("num_classes", "grid", "shape"),
+    [(2, (1, 2), (1, 2)), (3, (1, 3), (1, 3)), (4, 2, (2, 2)), (5, 2, (2, 2)), (8, 2, (2, 2)), (9, 3, (3, 3))],
+)
+def test_the_largest_grid_that_there_are_classes_for_is_chosen_and_said(num_classes, grid, shape):
+    seen = []
+
+    def explainer(model, images, classes):
+        seen.append(images.shape[1:3])
+        return shines(images, classes).astype("float32")
+
+    model, data = channel_model(num_classes), channel_data(num_classes=num_classes)
+    result = localization(model, data, n_grids=2, explainer=explainer, verbose=False)
+    assert (result.grid, result.mean, set(seen)) == (grid, 1.0, {(2 * shape[0], 2 * shape[1])})
+    assert result.footnote == f"2 grids of {shape[0]}x{shape[1]} images"
+    assert f"chance {1 / math.prod(shape):.3f}" in result.heading
+    everywhere = localization(model, data, n_grids=2, explainer=uniform, verbose=False)
+    np.testing.assert_allclose(everywhere.values, everywhere.chance, rtol=1e-6)
+    result.plot()
+
+
+@pytest.mark.parametrize("grid", [(1, 2), (2, 1), (3, 2), [2, 4], (1, 9)])
+def test_grids_need_not_be_square(grid, tmp_path):
+    def explainer(model, images, classes):
+        assert images.shape[1:3] == (2 * grid[0], 2 * grid[1])
+        return shines(images, classes).astype("float32")
+
+    result = localization(channel_model(), channel_data(), grid=grid, n_grids=2, explainer=explainer, verbose=False)
+    assert (result.grid, result.mean) == (tuple(grid), 1.0)
+    assert result.values.shape == (2, math.prod(grid))
+    result.to_json(tmp_path / "result.json")
+    assert LocalizationResult.from_json(tmp_path / "result.json").grid == tuple(grid)
+
+
+def test_a_square_grid_is_one_number_however_it_is_given():
+    assert [grids.check(grid) for grid in (3, (3, 3), [2, 2])] == [3, 3, 2]
 
 
 def test_statistics_count_grids_as_independent():

@@ -11,6 +11,7 @@ from keras_coda import CoDANet
 from keras_coda.evaluation import localization
 from keras_coda.training import callbacks
 from tests.helpers.events import summaries
+from tests.helpers.known_models import channel_data, channel_model, shines
 
 
 def make_data(count=12):
@@ -167,11 +168,27 @@ def test_localization_refuses_before_training(digits):
         with pytest.raises(ValueError, match=next(iter(options))):
             callbacks.Localization(**{"dataset": validation, **options})
     with pytest.raises(ValueError, match="A grid needs 9 different classes"):
-        fit(make_model(), callbacks.Localization(validation))
+        fit(make_model(), callbacks.Localization(validation, grid=3))
     with pytest.raises(ValueError, match=r"yield \(images, labels\)"):
         at_rest(digits)[0].fit(
             validation.take(1), callbacks=[callbacks.Localization([make_data()[0]], every=1)], verbose=0
         )
+
+
+def test_localization_of_a_network_with_few_classes_is_measured_on_smaller_grids(monkeypatch):
+    asked = []
+
+    def measure(model, dataset, *, grid, **_):
+        asked.append(grid)
+        return localization(channel_model(2), channel_data(num_classes=2), grid=grid, n_grids=1, verbose=False,
+                            explainer=lambda model, images, classes: shines(images, classes) * 1.0)  # fmt: skip
+
+    monkeypatch.setattr(callbacks, "localization", measure)
+    for grid in (None, (1, 2), [2, 1]):
+        images, labels = make_data()
+        located = callbacks.Localization([(images, labels)], every=1, grid=grid)
+        assert fit(make_model(), located)["localization"] == [1.0]
+    assert asked == [None, (1, 2), (2, 1)]
 
 
 # === Averaged weights ===

@@ -46,6 +46,12 @@ def test_the_default_temperatures_lie_around_the_presets(data):
     assert CoDAHyperModel("coda_digits", data, grid=2).spaces["temperature"] == (5.0, 500.0)
 
 
+def test_the_grid_is_the_largest_that_the_data_have_classes_for(data, preset):
+    for options, grid in (({}, 2), ({"grid": (1, 3)}, (1, 3)), ({"grid": [2, 2]}, 2)):
+        hypermodel = CoDAHyperModel(preset, data, **FIXED, **options)
+        assert hypermodel.describe()["grid"] == hypermodel.grid == grid
+
+
 def test_a_trials_network_has_the_trials_values(data, preset):
     hypermodel = CoDAHyperModel(preset, data, grid=2, **{**FIXED, "temperature": 7.0, "rank_multiplier": 0.2})
     first, second = (hypermodel.build(keras_tuner.HyperParameters()) for _ in range(2))
@@ -130,6 +136,8 @@ def test_trials_log_accuracy_and_localization_and_add_them_up(data, preset, tmp_
     assert result.best == {**FIXED, "temperature": best["temperature"]}
     assert TuningResult.from_json(tmp_path / "out" / "result.json") == result
     assert len(result.table().splitlines()) == 4
+    assert {trial["localization_chance"] for trial in result.trials} == {0.25}
+    assert "localization (chance 0.250)" in result.table()
     assert len(result.plot().axes) == 3  # two metrics against the temperature, and against each other
     with pytest.raises(ValueError, match="must hold a TemperatureStudy.*TuningResult"):
         TemperatureStudy.from_json(tmp_path / "out" / "result.json")
