@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from keras_coda.data.images import turned
 from keras_coda.utils.atomic import new_file
 from keras_coda.utils.optional import import_optional
 
@@ -19,6 +20,7 @@ from keras_coda.utils.optional import import_optional
 _H264 = ("libx264", "yuv420p", {"preset": "veryfast", "crf": "18"})
 ENCODINGS = {".mp4": ("mp4", *_H264), ".mov": ("mov", *_H264), ".mkv": ("matroska", "ffv1", "bgr0", {})}
 _BT709, _LIMITED_RANGE = 1, 1  # of H.273, written into the file so that players need not guess
+_WIDEST_PIXEL = 16  # width over height, or height over width; wider ones are damage, and would fill the memory
 _PATIENCE = 0.5  # seconds that a video may end before the time in its header
 
 
@@ -29,7 +31,7 @@ class Frame(NamedTuple):
         time: seconds since the video began.
         ticks: the same in units of the video's ``time_base``.
         length: seconds for which it is shown.
-        pixels: ``(H, W, 3)`` uint8, RGB, turned as players show it.
+        pixels: ``(H, W, 3)`` uint8, RGB, as players show it: with square pixels, turned or mirrored.
     """
 
     time: float
@@ -46,11 +48,12 @@ class VideoSource:
 
     Raises:
         ImportError: without the extra ``video``.
-        ValueError: if the file does not exist, is no video, or has no readable frame.
+        ValueError: if the file does not exist, is no video, has no readable frame, or is to be shown turned by other
+            than quarter turns.
 
     Attributes:
         path: the file.
-        size: height and width of its frames.
+        size: height and width of its frames, as players show them.
         rate: frames per second, on average.
         time_base: the unit of ``Frame.ticks`` in seconds.
         duration: seconds, None if the file does not say.
@@ -67,6 +70,7 @@ class VideoSource:
             self.rate = Fraction(stream.average_rate or stream.guessed_rate or 25)
             self.time_base = Fraction(stream.time_base or 1 / self.rate)
             self._origin = stream.start_time or 0
+            self._pixel_aspect = self._check_pixel_aspect(stream.sample_aspect_ratio or Fraction(1))
             self.has_audio = bool(container.streams.audio)
             self.duration = None
             if stream.duration:
@@ -135,11 +139,36 @@ class VideoSource:
                 for frame in container.decode(stream):
                     now = frame.pts - self._origin if frame.pts is not None else 0 if ticks is None else ticks + step
                     ticks = now if ticks is None else max(now, ticks + 1)
-                    pixels = np.rot90(frame.to_ndarray(format="rgb24"), round(frame.rotation / 90))
+                    pixels = with_square_pixels(frame.to_ndarray(format="rgb24"), self._pixel_aspect)
+                    pixels = turned(pixels, self._orientation(frame))
                     length = max(frame.duration or 0, step) * self.time_base
                     yield Frame(float(ticks * self.time_base), ticks, float(length), pixels)
             except self._av.FFmpegError as error:
                 self._refuse(_cause(error), 0.0 if ticks is None else float(ticks * self.time_base), error)
+
+    def _check_pixel_aspect(self, aspect):
+        """Return width over height of a pixel, or raise."""
+        if not 1 / _WIDEST_PIXEL <= aspect <= _WIDEST_PIXEL:
+            raise ValueError(
+                f"Pixels of a video may be up to {_WIDEST_PIXEL} times as wide as high, or as high as wide. Received: "
+                f"'{self.path}', with a ratio of {aspect}. Write it again with square pixels."
+            )
+        return aspect
+
+    def _orientation(self, frame):
+        """Return how players turn and mirror a frame, as an EXIF orientation."""
+        data = frame.side_data.get(self._av.sidedata.sidedata.Type.DISPLAYMATRIX)
+        if data is None:
+            return 1
+        # A pixel at (x, y) is shown at (a x + c y, b x + d y), up to a shift.
+        a, b, _, c, d = np.frombuffer(bytes(data), "=i4").tolist()[:5]
+        orientation = orientation_of(a, b, c, d)
+        if orientation is None:
+            raise ValueError(
+                f"A video may be turned by quarter turns, and mirrored. Received: '{self.path}', to be shown turned by "
+                f"{frame.rotation} degrees. Write it again as it is to be shown."
+            )
+        return orientation
 
     def _can_seek(self, start):
         """Return whether seeking to ``start`` leads to a frame that is not after it."""
@@ -153,6 +182,40 @@ class VideoSource:
     def _refuse(self, cause, last, error=None):
         fix = f"Repair it, or end at {last + 0.01:.2f} s." if last > 0 else "Repair it."
         raise ValueError(f"A video must be whole. Received: '{self.path}' ({cause}). {fix}") from error
+
+
+def with_square_pixels(pixels: np.ndarray, aspect: Fraction) -> np.ndarray:
+    """Enlarge the width or the height of pixels ``(H, W, c)`` uint8, so that pixels of a ratio become square.
+
+    Args:
+        pixels: the frame as it is stored.
+        aspect: width over height of one of its pixels.
+    """
+    if aspect == 1:
+        return pixels
+    from PIL import Image
+
+    height, width = pixels.shape[:2]
+    size = (width, max(1, round(height / aspect))) if aspect < 1 else (max(1, round(width * aspect)), height)
+    return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BILINEAR))
+
+
+def orientation_of(a: float, b: float, c: float, d: float) -> int | None:
+    """Return the EXIF orientation of the transformation ``(x, y) -> (a x + c y, b x + d y)``, y downwards.
+
+    Returns:
+        1 to 8; None if it is none of these, up to rounding and a scale. All zeros, which some devices write, are 1.
+    """
+    straight, crossed = (a, d), (b, c)
+    is_crossed = max(map(abs, crossed)) > max(map(abs, straight))
+    main, rest = (crossed, straight) if is_crossed else (straight, crossed)
+    largest = max(map(abs, main))
+    if largest == 0:
+        return 1
+    if max(map(abs, rest)) > 0.01 * largest or 0 in main:
+        return None
+    mirrors = (c < 0, b < 0) if is_crossed else (a < 0, d < 0)  # of columns, of rows
+    return {(False, False): 1, (True, False): 2, (True, True): 3, (False, True): 4}[mirrors] + 4 * is_crossed
 
 
 @contextlib.contextmanager

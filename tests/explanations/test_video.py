@@ -1,5 +1,6 @@
 import signal
 import weakref
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from keras_coda.data import video as video_files
 from keras_coda.data.images import fitting
 from keras_coda.explanations import video as explain_video
 from keras_coda.visualization.video import NARROWEST, Panels
-from tests.helpers.videos import NAMES, SIZE, noise, read_video, small_model, write_video
+from tests.helpers.videos import NAMES, SIZE, noise, read_video, set_display_matrix, small_model, write_video
 
 
 def values(pixels, limit):
@@ -177,19 +178,70 @@ def test_a_span_is_explained_from_any_frame_on(start, end, first, count, model, 
     np.testing.assert_allclose(times, np.arange(count) / 25, atol=1e-3)
 
 
-def test_frames_are_turned_as_players_do(tmp_path):
-    frame = np.zeros((32, 64, 3), "uint8")
-    frame[:16, :16] = 255  # upper left
-    content = bytearray(write_video(tmp_path / "in.mp4", [frame] * 3).read_bytes())
-    matrix = content.index(b"tkhd") + 44
-    turn = np.array([0, 1 << 16, 0, -1 << 16, 0, 0, 0, 0, 1 << 30], ">i4")  # a quarter clockwise
-    content[matrix : matrix + 36] = turn.tobytes()
-    (tmp_path / "turned.mp4").write_bytes(content)
-    video = video_files.VideoSource(tmp_path / "turned.mp4")
-    assert video.size == (64, 32)
-    pixels = next(video.frames()).pixels
-    assert pixels[5, -5].min() > 200  # upper right
-    assert max(pixels[5, 5].max(), pixels[-5, 5].max(), pixels[-5, -5].max()) < 50
+# === As players show it ===
+
+# What players do for each EXIF orientation, as (a, b, c, d): the pixel (x, y) is shown at (a x + c y, b x + d y).
+MATRICES = {
+    1: (1, 0, 0, 1), 2: (-1, 0, 0, 1), 3: (-1, 0, 0, -1), 4: (1, 0, 0, -1),
+    5: (0, 1, 1, 0), 6: (0, 1, -1, 0), 7: (0, -1, -1, 0), 8: (0, -1, 1, 0),
+}  # fmt: skip
+
+
+def moved(pixels, a, b, c, d):
+    """Move every pixel as the matrix says, one by one."""
+    y, x = np.mgrid[: pixels.shape[0], : pixels.shape[1]]
+    column, row = a * x + c * y, b * x + d * y
+    column, row = column - column.min(), row - row.min()
+    shown = np.zeros((row.max() + 1, column.max() + 1, 3), "uint8")
+    shown[row, column] = pixels
+    return shown
+
+
+@pytest.mark.parametrize("orientation", MATRICES)
+def test_frames_are_turned_and_mirrored_as_players_do(orientation, tmp_path):
+    frames = noise(1)
+    source = set_display_matrix(write_video(tmp_path / "in.mp4", frames), *MATRICES[orientation])
+    video = video_files.VideoSource(source)
+    shown = next(video.frames()).pixels
+    assert video.size == shown.shape[:2] == (SIZE if orientation < 5 else SIZE[::-1])
+    np.testing.assert_array_equal(shown, moved(read_video(source)[0][0], *MATRICES[orientation]))
+
+
+@pytest.mark.parametrize("scale", [1, 3.7, 1e-3, 65536])
+def test_a_matrix_is_understood_at_any_scale_and_up_to_rounding(scale):
+    for orientation, matrix in MATRICES.items():
+        assert video_files.orientation_of(*(scale * number for number in matrix)) == orientation
+        assert video_files.orientation_of(*(scale * (number + 0.003) for number in matrix)) == orientation
+    assert video_files.orientation_of(0, 0, 0, 0) == 1
+    for matrix in ((1, 1, -1, 1), (1, 0.1, -0.1, 1), (1, 0, 0, 0), (0, 0, 1, 0), (0.5, 0.87, -0.87, 0.5)):
+        assert video_files.orientation_of(*(scale * number for number in matrix)) is None
+
+
+@pytest.mark.parametrize(
+    ("aspect", "size"), [((2, 1), (36, 104)), ((1, 2), (72, 52)), ((16, 11), (36, 76)), ((8, 9), (40, 52))]
+)
+def test_pixels_are_made_square(aspect, size, model, tmp_path):
+    source = write_video(tmp_path / "in.mp4", noise(2), aspect=Fraction(*aspect))
+    assert video_files.VideoSource(source).size == size
+    result = explain(model, source, tmp_path / "out.mkv")
+    shown = read_video(tmp_path / "out.mkv")[0][0][result.panels.frame]
+    resized = Image.fromarray(read_video(source)[0][0]).resize(size[::-1], Image.Resampling.BILINEAR)
+    np.testing.assert_array_equal(shown, np.asarray(resized))
+    assert result.seen[2:] == (min(size), min(size))
+
+
+def test_pixels_are_made_square_before_frames_are_turned(tmp_path):
+    source = write_video(tmp_path / "in.mp4", noise(1), aspect=Fraction(2))
+    assert video_files.VideoSource(set_display_matrix(source, *MATRICES[6])).size == (104, 36)
+
+
+def test_what_players_would_show_in_another_way_is_refused(model, tmp_path):
+    source = write_video(tmp_path / "in.mp4", noise(1))
+    with pytest.raises(ValueError, match="turned by quarter turns, and mirrored. Received: .*in.mp4.*-45 degrees"):
+        explain(model, set_display_matrix(source, 0.7071, 0.7071, -0.7071, 0.7071), tmp_path / "out.mkv")
+    source = write_video(tmp_path / "wide.mp4", noise(1), aspect=Fraction(17))
+    with pytest.raises(ValueError, match="up to 16 times as wide as high.*Received: .*wide.mp4.*a ratio of 17"):
+        explain(model, source, tmp_path / "out.mkv")
 
 
 # === Whole or not at all, in bounded memory ===

@@ -18,13 +18,18 @@ def small_model():
     return CoDANet(3, input_shape=(8, 8, 3), filters=(4, 3), ranks=2, temperature=1.0, class_names=NAMES)
 
 
-def write_video(path, frames, ticks=None, unit=Fraction(1, 25), sound=False, **options):
-    """Write a source, FFV1 where the ending is .mkv (every pixel as it is), otherwise H.264."""
+def write_video(path, frames, ticks=None, unit=Fraction(1, 25), sound=False, aspect=None, **options):
+    """Write a source, FFV1 where the ending is .mkv (every pixel as it is), otherwise H.264.
+
+    ``aspect`` is width over height of one pixel.
+    """
     codec, pixel_format = ("ffv1", "bgr0") if path.suffix == ".mkv" else ("libx264", "yuv420p")
     with av.open(str(path), "w", options=options.pop("container", {})) as container:
         stream = container.add_stream(codec, rate=Fraction(25), options=options)
         stream.height, stream.width, stream.pix_fmt = *frames[0].shape[:2], pixel_format
         stream.time_base = stream.codec_context.time_base = unit
+        if aspect:
+            stream.codec_context.sample_aspect_ratio = aspect
         silence = container.add_stream("aac", rate=8000) if sound else None
         for tick, pixels in zip(range(len(frames)) if ticks is None else ticks, frames, strict=True):
             frame = av.VideoFrame.from_ndarray(pixels, format="rgb24").reformat(format=pixel_format)
@@ -35,6 +40,16 @@ def write_video(path, frames, ticks=None, unit=Fraction(1, 25), sound=False, **o
             samples = av.AudioFrame.from_ndarray(np.zeros((1, 1024), "float32"), format="fltp", layout="mono")
             samples.sample_rate, samples.pts = 8000, 0
             container.mux([*silence.encode(samples), *silence.encode()])
+    return path
+
+
+def set_display_matrix(path, a, b, c, d):
+    """Make players show the pixel (x, y) of an .mp4 at (a x + c y, b x + d y), up to a shift."""
+    content = bytearray(path.read_bytes())
+    place = content.index(b"tkhd") + 44
+    numbers = [round(number * (1 << 16)) for number in (a, b, 0, c, d, 0, 0, 0)]
+    content[place : place + 36] = np.array([*numbers, 1 << 30], ">i4").tobytes()
+    path.write_bytes(content)
     return path
 
 
