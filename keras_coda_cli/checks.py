@@ -10,6 +10,7 @@ import json
 import math
 import os
 import re
+import zipfile
 from pathlib import Path
 
 from keras_coda_cli.common import UsageError, load_without_package, package_folder
@@ -82,7 +83,12 @@ def require_usage(condition, text: str) -> None:
 
 
 def check_model(name: str) -> None:
-    """Check that ``--model`` is a folder with a trained network, or a preset that comes with weights."""
+    """Check that ``--model`` is a folder with a trained network, a ``.keras`` file, or a preset with weights."""
+    if name.lower().endswith(".keras"):
+        rule = "--model must be a preset, a preset folder or a .keras file"
+        path = check_readable(name, rule)
+        require(zipfile.is_zipfile(path), rule, f"'{name}', which Keras did not write", "Use `model.save`")
+        return
     folder = preset_folder(name)
     fix = "Train it first, `keras-coda train`, and pass OUT/model"
     require(folder is not None, "--model must have trained weights", f"{name!r}, a preset without weights", fix)
@@ -129,7 +135,10 @@ def check_data(args: argparse.Namespace) -> None:
     require_range(args, "--validation-split", 0, 1)
     require_range(args, "--seed", 0, 2**32, "[)")
     path = Path(args.data).expanduser()
-    if args.data == "digits" or path.is_dir():
+    if args.data == "digits":
+        return
+    if path.is_dir():
+        load_without_package("data.listing").find_parts(path)  # raises if it is not clear which folders are classes
         return
     rule = "--data must be digits, an existing folder or the name of a data set of TFDS"
     require(not path.is_file(), rule, f"'{args.data}', a file", "Pass the folder with one folder per class")

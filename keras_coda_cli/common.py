@@ -123,11 +123,13 @@ positive.__name__, image_size.__name__ = "positive integer", "image size"
 # === Arguments ===
 
 
+MODEL = "FOLDER|FILE|PRESET"
+MODEL_HELP = "a trained network: OUT/model of train, a .keras file, or the name of a preset"
+
+
 def add_model(parser: argparse.ArgumentParser) -> None:
     """Add ``--model``, required."""
-    parser.add_argument(
-        "--model", required=True, metavar="FOLDER|PRESET", help="a trained network, for instance OUT/model of train"
-    )
+    parser.add_argument("--model", required=True, metavar=MODEL, help=MODEL_HELP)
 
 
 def add_data(parser: argparse.ArgumentParser) -> None:
@@ -170,11 +172,16 @@ def add_grid(parser: argparse._ActionsContainer, option: str = "--grid") -> None
 # === Helpers to run ===
 
 
-def load_model(name: str):
-    """Return a trained network: a preset or a folder."""
-    from keras_coda.models.coda_net import CoDANet
+def load_model(name: str, *, any_model: bool = False):
+    """Return a trained network: a preset, a folder or a ``.keras`` file.
 
-    return CoDANet.from_preset(name, load_weights=True)
+    Args:
+        name: of the preset, folder or file.
+        any_model: whether a file may hold any Keras model.
+    """
+    from keras_coda.models import files
+
+    return files.load_keras_file(name) if any_model and files.is_keras_file(name) else files.load_network(name)
 
 
 def load_data_for(model, args: argparse.Namespace):

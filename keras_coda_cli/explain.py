@@ -18,14 +18,18 @@ EXAMPLE = (
 OF_VIDEO = ("--region", "--start", "--end", "--image-size")
 NOT_OF_VIDEO = ("--out", "--server", "--top-k", "--wrt", "--linear-map")
 VIDEO_ENDINGS = (".mp4", ".mov", ".mkv")
-IMAGE_ENDINGS = (".bmp", ".gif", ".jpeg", ".jpg", ".png")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
-    parser.add_argument("paths", nargs="*", metavar="PATH", help="image, or folder of images (png, jpg, bmp, gif)")
+    parser.add_argument(
+        "paths",
+        nargs="*",
+        metavar="PATH",
+        help="image, or folder of images (png, jpg, webp, bmp, gif; no hidden files)",
+    )
     source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--model", metavar="FOLDER|PRESET", help="a trained network, for instance OUT/model of train")
+    source.add_argument("--model", metavar=common.MODEL, help=common.MODEL_HELP)
     source.add_argument(
         "--server",
         metavar="URL",
@@ -116,8 +120,10 @@ def _check_server(args):
 def _check_images(path):
     found = checks.check_readable(path, "Paths must be readable image files or folders")
     if found.is_dir():
-        is_empty = not any(file.suffix.lower() in IMAGE_ENDINGS for file in found.rglob("*"))
-        checks.require(not is_empty, f"A folder must hold images ({', '.join(IMAGE_ENDINGS)})", f"'{path}', without")
+        listing = common.load_without_package("data.listing")
+        images = listing.Images.of(found)
+        received = " ".join([f"'{path}', without.", *images.left_out()]).removesuffix(".")
+        checks.require(images.paths, f"A folder must hold images ({', '.join(listing.EXTENSIONS)})", received)
 
 
 def _check_video(args, source, out):
@@ -155,7 +161,7 @@ def run(args: argparse.Namespace) -> None:
             rows = explain_files_on_server(client, args.paths, args.out, **options)
     else:
         options |= {"top_k": args.top_k, "wrt": args.wrt, "linear_map": args.linear_map}
-        rows = explain_files(common.load_model(args.model), args.paths, args.out, **options)
+        rows = explain_files(common.load_model(args.model, any_model=True), args.paths, args.out, **options)
     common.print_table([("file", "class", "probability", "residual"), *rows])
 
 
@@ -166,7 +172,7 @@ def _explain_video(args):
     source, out = args.video
     VideoSource(source)  # a broken file is refused before the network is loaded
     result = explain_video(
-        common.load_model(args.model),
+        common.load_model(args.model, any_model=True),
         source,
         out,
         class_=args.classes and args.classes.strip(),

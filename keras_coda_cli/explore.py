@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--model",
         action="append",
         default=[],
-        metavar="FOLDER|PRESET",
+        metavar=common.MODEL,
         help="a trained network, listed before those that come with the package; may be repeated",
     )
     parser.add_argument(

@@ -4,18 +4,16 @@ import os
 import sys
 import time
 import warnings
-from collections import Counter
 from multiprocessing.pool import ThreadPool
 
 import numpy as np
 
-from keras_coda.data.images import EXTENSIONS, check_image, image_size, read_image, resizing
+from keras_coda.data.images import check_image, image_size, read_image, resizing
+from keras_coda.data.listing import EXTENSIONS, Images, find_parts, subfolders
 from keras_coda.utils.checks import require
-from keras_coda.utils.errors import UnreadableImageError
+from keras_coda.utils.errors import ImagesLeftOutWarning, UnreadableImageError
 
-_OTHER_IMAGES = (".avif", ".heic", ".heif", ".jfif", ".jp2", ".jpe", ".ppm", ".svg", ".tga", ".tif", ".tiff")
 _FILE_NAMES = 1024  # in the buffer that shuffles the files of an epoch
-VALIDATION_NAMES = ("validation", "val", "test")  # of splits, by precedence
 
 
 def load_folder(folder: str, size, validation_split: float, verify: bool, seed: int, memory: int) -> tuple:
@@ -29,7 +27,7 @@ def load_folder(folder: str, size, validation_split: float, verify: bool, seed: 
     """
     import tensorflow as tf
 
-    found = find_parts(folder).values()
+    found = find_images(folder)
     parts = [[(path, label) for label, paths in enumerate(part.values()) for path in paths] for part in found]
     if verify:
         verify_images([path for part in parts for path, _ in part])
@@ -61,42 +59,35 @@ def load_folder(folder: str, size, validation_split: float, verify: bool, seed: 
     if comes_split:  # sorted by class, and whoever looks at the first images only would see one class
         buffer = min(len(parts[1]), max(1, memory // (size[0] * size[1] * 3 * 4)))
         datasets[1] = datasets[1].shuffle(buffer, seed=seed, reshuffle_each_iteration=False)
-    return tuple(datasets), tuple(next(iter(found))), (*size, 3), tuple(map(len, parts))
+    return tuple(datasets), tuple(found[0]), (*size, 3), tuple(map(len, parts))
 
 
-def _subfolders(folder):
-    return sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and not entry.name.startswith("."))
+def find_images(folder: str) -> list[dict[str, list[str]]]:
+    """Find the images of training and validation, or of the one part to split: for each ``{class name: paths}``.
 
+    Raises:
+        ValueError: if there are fewer than two classes, a class has no images, or the parts have different classes.
 
-def _find_images(folder):
-    """Return the images of each class folder, `{class name: paths}`, in the order in which Keras finds them."""
-    images, left_out = {name: [] for name in _subfolders(folder)}, Counter()
-    for name, paths in images.items():
-        for root, _, files in sorted(os.walk(os.path.join(folder, name))):
-            paths += (os.path.join(root, file) for file in sorted(files) if file.lower().endswith(EXTENSIONS))
-            left_out.update(ending for file in files if (ending := os.path.splitext(file)[1].lower()) in _OTHER_IMAGES)
-    if left_out:
-        counts = ", ".join(f"{count} {ending}" for ending, count in sorted(left_out.items()))
-        warnings.warn(
-            f"Only {', '.join(EXTENSIONS)} files are read from folders of images. Received: '{folder}' with {counts} "
-            "too, which are left out. Convert them to PNG or JPEG.",
-            stacklevel=5,
-        )
-    return images
-
-
-def find_parts(folder):
-    """Find the images of training and validation, or of the one part to split: `{folder: {class name: paths}}`."""
-    names, parts = _subfolders(folder), [folder]
-    is_split = {"train"} < {*names} <= {"train", *VALIDATION_NAMES}
-    if is_split and _subfolders(os.path.join(folder, "train")):  # without these, "train" is the name of a class
-        validation = next(name for name in VALIDATION_NAMES if name in names)
-        parts = [os.path.join(folder, "train"), os.path.join(folder, validation)]
-    images = dict(zip(parts, map(_find_images, parts), strict=True))
-    counts = [{name: len(paths) for name, paths in images[part].items()} for part in parts]
+    Warns:
+        ImagesLeftOutWarning: if images are left out.
+    """
+    folders = find_parts(folder)
+    listed = Images.of(folder, linked=len(folders))  # links to the folders of parts and classes
+    images, left_out = [], listed.left_out()
+    for part in folders:
+        names = () if part == folder else (os.path.basename(part),)
+        images.append(listed.of_classes(names, subfolders(part)))
+        if beside := listed.by_folder.get(names):
+            left_out.append(
+                f"Images must lie in the folder of a class. Received: '{part}' with {len(beside)} images beside these "
+                f"folders, which are left out; the first is '{os.path.basename(beside[0])}'."
+            )
+    for sentence in left_out:
+        warnings.warn(sentence, ImagesLeftOutWarning, stacklevel=4)
+    counts = [{name: len(paths) for name, paths in part.items()} for part in images]
     rule = f"There must be at least two class folders, each with images ({', '.join(EXTENSIONS)})"
     fix = "Lay images out as folder/class_name/image.jpg"
-    require(len(counts[0]) >= 2 and all(counts[0].values()), rule, fix, source=parts[0], images_per_class=counts[0])
+    require(len(counts[0]) >= 2 and all(counts[0].values()), rule, fix, source=folders[0], images_per_class=counts[0])
     is_matched = counts[0].keys() == counts[-1].keys() and any(counts[-1].values())
     rule = "Training and validation must have the same class folders, with images"
     require(is_matched, rule, source=folder, images_per_class=counts)

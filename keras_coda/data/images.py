@@ -19,12 +19,12 @@ import numpy as np
 
 from keras_coda.utils.errors import UnreadableImageError
 
-EXTENSIONS = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".webp")  # of files that are looked for in folders
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WebP")  # as messages name them
 MAX_PIXELS = 178_956_970  # height times width; above, Pillow itself refuses a file as a decompression bomb
 MAX_STEPS = 10_000  # from segment to segment of a JPEG, or from chunk to chunk of a PNG, before its pixels
 SIGNATURES = {b"\xff\xd8\xff": "JPEG", b"\x89PNG\r\n\x1a\n": "PNG", b"BM": "BMP", b"GIF8": "GIF"}  # first bytes
 _FRAME_HEADERS = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # markers of JPEG segments with height and width
+_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "HSV")  # images of Pillow with 8 bits
 _ORIENTATION, _SHORT = 0x0112, 3  # EXIF: a tag and a type
 
 
@@ -99,6 +99,22 @@ def to_pixels(image, channels: int) -> np.ndarray:
         image = image.convert("RGB")
     array = np.asarray(image.convert("L") if channels == 1 else image)
     return array.reshape(*array.shape[:2], channels)
+
+
+def pillow_pixels(image, channels: int) -> np.ndarray:
+    """Return an image of Pillow turned upright, as EXIF says: ``(H, W, channels)`` uint8.
+
+    Raises:
+        ValueError: for modes whose values need not lie between 0 and 255.
+    """
+    is_16_bit = image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG")
+    if image.mode not in _MODES and not is_16_bit:
+        raise ValueError(
+            f"An image of Pillow must have one of the modes {', '.join(_MODES)} or I;16. Received: mode "
+            f"{image.mode!r}. Pass an array with values in [0, 255]."
+        )
+    pixels = to_pixels(_eight_bits(image) if is_16_bit else image, channels)
+    return turned(pixels, exif_orientation(image.info.get("exif", b"").removeprefix(b"Exif\0\0")))
 
 
 def turned(pixels: np.ndarray, orientation: int) -> np.ndarray:
@@ -196,7 +212,7 @@ def _decoded(image):
     area = image.tile[0][1] if image.format == "GIF" and image.tile else None
     image.load()
     if image.mode[0] == "I":  # a gray PNG with 16 bits
-        return Image.fromarray((np.asarray(image) >> 8).astype("uint8"))
+        return _eight_bits(image)
     transparent = image.info.get("transparency")
     if area is None or (transparent is None and area == (0, 0, *image.size)):
         return image if image.mode == "RGB" else image.convert("RGB")
@@ -206,6 +222,13 @@ def _decoded(image):
     if transparent is not None:
         shown &= np.asarray(image) != transparent
     return Image.fromarray(np.where(shown[..., None], np.asarray(image.convert("RGB")), np.uint8(0)))
+
+
+def _eight_bits(image):
+    """Return an image with 16 bits for each pixel as gray: the upper eight."""
+    from PIL import Image
+
+    return Image.fromarray((np.asarray(image) >> 8).astype("uint8"))
 
 
 def exif_orientation(exif: bytes) -> int:

@@ -82,9 +82,10 @@ def load(
 
     - `"digits"`: scikit-learn's 1,797 scanned digits, `(8, 8, 1)`, 10 classes. No network; the split is stratified.
     - The path of a folder with one subfolder of images (.bmp, .gif, .jpeg, .jpg, .png, .webp; read in color, see
-      `keras_coda.data.read_image`) per class. If its only subfolders are `train` and `validation` (or `val`, `test`),
-      each with class folders, these are the parts. A warning counts image files of other formats, which are left out.
-      WebP files are for training and explanations; exported networks refuse them in requests.
+      `keras_coda.data.read_image`) per class. If its subfolders are `train` and `validation` (or `val`, `test` and
+      other usual names, in any case), each with class folders, these are the parts. Hidden files and folders, those
+      that other programs add (`@eaDir`, `__MACOSX`), and image files of other formats are left out; a warning counts
+      them. WebP files are for training and explanations; exported networks refuse them in requests.
     - A TFDS name, such as `"cifar10"` or `"imagenette/160px-v2"`, unless there is a folder of that name. Validation is
       its split "validation", else "test", else the end of "train".
 
@@ -111,7 +112,8 @@ def load(
 
     Raises:
         ValueError: if an argument is out of range, `source` is unknown, a folder has fewer than two classes, no images
-            or damaged ones (they are named), or a TFDS data set is not one of images with one label each.
+            or damaged ones (they are named), it is not clear which of its subfolders are classes, or a TFDS data set is
+            not one of images with one label each.
         RuntimeError: if TFDS could not download or prepare its data.
         NotImplementedError: if images are to be augmented under another backend of Keras than TensorFlow.
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_coda.data.folders import VALIDATION_NAMES
+from keras_coda.data.listing import VALIDATION
 from keras_coda.utils.checks import require
 
 
@@ -38,7 +38,7 @@ def load_tfds(name: str, image_size, validation_split: float, seed: int, data_di
         ) from error
     splits = builder.info.splits
     require("train" in splits, "The data set must have a split 'train'", source=name, splits=list(splits))
-    names = "train", next((split for split in VALIDATION_NAMES if split in splits), None)
+    names = "train", next((split for split in VALIDATION if split in splits), None)
     if names[1] is None:
         held_out = max(1, int(validation_split * splits["train"].num_examples))
         names = f"train[:-{held_out}]", f"train[-{held_out}:]"

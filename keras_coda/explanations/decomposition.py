@@ -8,6 +8,7 @@ import keras
 from keras import ops
 
 from keras_coda.layers.dynamic_linear import DynamicLinear, linearize_chain, pullback_chain
+from keras_coda.utils.checks import require
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,10 +25,18 @@ class Decomposition:
     def of(cls, model: keras.Model) -> "Decomposition":
         """Find the parts of a functional or sequential model.
 
+        Its last layer may be such a model itself. The layers before it, for example those that augment images in
+        training, then belong to the encoding.
+
         Raises:
             ValueError: if it is not a plain chain of layers that ends in ``DynamicLinear`` layers.
         """
         layers = list(getattr(model, "layers", []))
+        if layers and not getattr(model, "inputs", None):  # a sequential model has none until it is built
+            fix = "Call it on images first, or let it begin with `keras.Input`"
+            require(False, "An explainable model must be built", fix, model=model.name)
+        if layers and isinstance(layers[-1], keras.Model) and len(model.inputs) == len(model.outputs) == 1:
+            return cls._of_wrapped(model, layers[-1])
         rule = "An explainable model is a chain of layers, image encoding first and `DynamicLinear` layers to the end."
         chained = bool(layers) and len(model.inputs) == len(model.outputs) == 1
         chained = chained and all(_source(after) is before for before, after in itertools.pairwise(layers))
@@ -50,6 +59,20 @@ class Decomposition:
         encoder = keras.Model(images, before.output if before else images, name="encoder")
         activations = before.name if before else "input"
         return cls(encoder, activations, tuple(layers[first:]), tuple(images.shape[1:]), logits.shape[-1])
+
+    @classmethod
+    def _of_wrapped(cls, model, network):
+        """Find the parts of a model whose last layer is an explainable model."""
+        inner, images = cls.of(network), model.inputs[0]
+        operation, node, _ = model.outputs[0]._keras_history  # noqa: SLF001
+        rule = "A model around an explainable network must pass its images on to it and return its logits"
+        require(operation is network, rule, model=model.name, network=network.name)
+        (before,) = operation._inbound_nodes[node].input_tensors  # noqa: SLF001
+        fix = f"Explain the network itself, {network.name!r}, on images of its size"
+        rule = "Layers before an explainable network must keep the size of images, or maps would not fit them"
+        require(before.shape[1:3] == images.shape[1:3], rule, fix, images=images.shape, after_layers=before.shape)
+        encoder = keras.Model(images, inner.encoder(before), name="encoder")
+        return dataclasses.replace(inner, encoder=encoder, input_shape=tuple(images.shape[1:]))
 
     @property
     def bias(self) -> float:

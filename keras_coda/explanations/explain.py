@@ -1,15 +1,18 @@
 """Exact contribution maps of any Keras model that ends in a chain of dynamic-linear layers."""
 
 import dataclasses
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import keras
 import numpy as np
 
-from keras_coda.explanations.compiled import compiled_explainer
+from keras_coda.explanations.compiled import compiled_explainer, default_batch_size
 from keras_coda.explanations.explanation import Explanation, sigmoid
+from keras_coda.explanations.inputs import as_batch
 from keras_coda.utils.checks import check_classes, check_images, check_int, to_numpy
+from keras_coda.utils.class_names import replace_names
 from keras_coda.utils.progress import track
 
 
@@ -30,10 +33,13 @@ def explain(
 
     Args:
         model: a functional or sequential Keras model: layers that encode the images, then a chain of
-            :class:`~keras_coda.layers.dynamic_linear.DynamicLinear` layers up to the logits.
-        images: ``(B, H, W, c)``, any real dtype, pixels in [0, 255].
-        classes: which classes to explain: None for the predicted one, an int for all images, ``(B,)`` for one per
-            image, or ``(B, K)``.
+            :class:`~keras_coda.layers.dynamic_linear.DynamicLinear` layers up to the logits. Its last layer may also be
+            such a model, for example after layers that augment images in training.
+        images: ``(B, H, W, c)``, any real dtype, pixels in [0, 255]; or one image: ``(H, W, c)``, the path of a file
+            (see :func:`keras_coda.data.read_image`) or an image of Pillow; or a list of such images. Files and images
+            of Pillow get the size of the network as :func:`keras_coda.data.load` does it, and are turned upright.
+        classes: which classes to explain: None for the predicted one, an index or a name for all images, ``(B,)`` for
+            one per image, or ``(B, K)``; ``(K,)`` for one image without a batch axis.
         top_k: explain the classes of the ``top_k`` largest logits, largest first, instead.
         wrt: name of an inner layer to whose output the contributions refer; None for the pixels.
         linear_map: whether to return the linear map as well (2c times the memory of a map).
@@ -41,15 +47,16 @@ def explain(
             a time from 512x512 on).
         verbose: True for a progress bar, False for none, ``"auto"`` for one if it takes longer than two seconds.
         jit_compile: whether to use XLA; None: as the model was compiled.
-        class_names: one name per class, for pictures.
+        class_names: one name per class, for pictures and ``classes``; None for those of the model, if it has any.
 
     Returns:
         An :class:`Explanation`; always float32, whatever the model's dtype policy.
 
     Raises:
-        TypeError: if the images' or classes' dtype is wrong.
-        ValueError: for images of the wrong shape, NaN or infinite pixels, classes out of range, an unknown ``wrt``,
-            and models of another structure.
+        TypeError: if the images' or classes' dtype is wrong, and for data sets, see :func:`explain_batches`.
+        UnreadableImageError: for files that cannot be read; it is a ``ValueError``.
+        ValueError: for images of the wrong shape, NaN or infinite pixels, unknown classes, an unknown ``wrt``, and
+            models of another structure.
 
     Warns:
         UserWarning: if pixels look scaled to [0, 1] or lie outside [0, 255].
@@ -59,7 +66,12 @@ def explain(
     """
     explainer = compiled_explainer(model)
     decomposition = explainer.decomposition
+    images, is_one_image = as_batch(images, decomposition.input_shape)
     images = check_images(images, decomposition.input_shape[-1], decomposition.input_shape[:2])
+    class_names = class_names_of(model) if class_names is None else tuple(class_names)
+    classes = replace_names(classes, class_names, decomposition.num_classes)
+    if is_one_image and np.ndim(classes) == 1:
+        classes = [classes]
     classes, top_k = check_classes(classes, top_k, len(images), decomposition.num_classes)
     fields = explainer(
         images,
@@ -80,9 +92,16 @@ def explain(
         residual=np.abs(total - explained).astype("float32"),
         bias=decomposition.bias,
         wrt=wrt,
-        class_names=None if class_names is None else tuple(class_names),
+        class_names=class_names,
         **fields,
     )
+
+
+def class_names_of(model) -> tuple[str, ...] | None:
+    """Return the class names of a model, or of the network that is its last layer; None if it has none."""
+    layers = getattr(model, "layers", None) or [None]
+    names = getattr(model, "class_names", None) or getattr(layers[-1], "class_names", None)
+    return tuple(names) if names else None
 
 
 def explain_batches(model: keras.Model, dataset: Iterable, **options: Any) -> Iterator[Explanation]:
@@ -91,14 +110,15 @@ def explain_batches(model: keras.Model, dataset: Iterable, **options: Any) -> It
     Args:
         model: as for :func:`explain`.
         dataset: yields images ``(B, H, W, c)`` or ``(images, labels)`` with int labels ``(B,)``: a batched
-            ``tf.data.Dataset``, or any iterable.
-        **options: as for :func:`explain`, except that ``classes`` must be None or an int. ``verbose=False`` hides the
-            progress bar over batches.
+            ``tf.data.Dataset``, or any iterable. An array ``(N, H, W, c)`` is divided into batches of ``batch_size``.
+        **options: as for :func:`explain`, except that ``classes`` must be None, an int or a name. ``verbose=False``
+            hides the progress bar over batches.
 
     Yields:
         An :class:`Explanation` for each batch, with ``labels`` if the data set has them.
 
     Raises:
+        TypeError: if ``dataset`` cannot be iterated over, or is a path.
         ValueError: as :func:`explain`, once the wrong batch is read.
 
     Example:
@@ -108,10 +128,29 @@ def explain_batches(model: keras.Model, dataset: Iterable, **options: Any) -> It
         360
     """
     if np.ndim(options.get("classes", 0)) != 0:
-        raise ValueError(f"`classes` must be None or an int here. Received: classes={options['classes']!r}")
-    for batch in track(dataset, show=options.pop("verbose", True)):
+        raise ValueError(f"`classes` must be None, an int or a name here. Received: classes={options['classes']!r}")
+    for batch in track(_batches(dataset, options.get("batch_size")), show=options.pop("verbose", True)):
         images, labels = batch[:2] if isinstance(batch, (tuple, list)) else (batch, None)
         explanation = explain(model, images, verbose=False, **options)
         if labels is not None:
-            explanation = dataclasses.replace(explanation, labels=to_numpy(labels))
+            explanation = dataclasses.replace(explanation, labels=np.atleast_1d(to_numpy(labels)))
         yield explanation
+
+
+def _batches(dataset, batch_size):
+    """Return an array divided into batches, and anything else as it is."""
+    if hasattr(dataset, "dtype") and hasattr(dataset, "shape"):
+        if len(dataset.shape) != 4:
+            return [dataset]
+        step = default_batch_size(*dataset.shape[1:3]) if batch_size is None else check_int("batch_size", batch_size)
+        return [dataset[start : start + step] for start in range(0, len(dataset), step)]
+    if isinstance(dataset, (str, os.PathLike)) or not _is_iterable(dataset):
+        fix = "Pass `data.validation`" if hasattr(dataset, "validation") else "For files: `explanations.explain_files`"
+        raise TypeError(
+            f"`dataset` must yield images, or images and labels. Received: {type(dataset).__name__}. {fix}."
+        )
+    return dataset
+
+
+def _is_iterable(dataset):
+    return hasattr(dataset, "__iter__") or hasattr(dataset, "__getitem__")  # the latter: keras.utils.PyDataset

@@ -67,7 +67,7 @@ class Explanation:
         """Draw each image beside its maps, with the logit, probability and residual of each explained class.
 
         Args:
-            labels: the true class of each image; None for the explanation's own ``labels``.
+            labels: the true class of each image, index or name; None for the explanation's own ``labels``.
             **kwargs: see :func:`keras_coda.visualization.plot_contributions`.
 
         Returns:

@@ -1,15 +1,19 @@
 """Explanations of image files: for each a picture and a file of numbers."""
 
-import difflib
-import math
 import os
+import warnings
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 
-from keras_coda.data.images import EXTENSIONS, check_channels, fitting, read_image
+from keras_coda.data.images import check_channels, fitting, read_image
+from keras_coda.data.listing import EXTENSIONS, Images
+from keras_coda.explanations.compiled import compiled_explainer
+from keras_coda.explanations.explain import class_names_of, explain
+from keras_coda.utils.class_names import class_indices
+from keras_coda.utils.errors import ImagesLeftOutWarning
 from keras_coda.utils.progress import Progress
 from keras_coda.visualization.figure import save_picture
 
@@ -32,8 +36,9 @@ def explain_files(
     does it; see :func:`keras_coda.data.read_image`. All are read before anything is written.
 
     Args:
-        model: a trained :class:`~keras_coda.CoDANet` for images of one or three channels.
-        paths: image files, and folders that are searched for them.
+        model: a trained model, as for :func:`keras_coda.explain`, for images of one or three channels.
+        paths: image files, and folders that are searched for them. Hidden files and folders in a folder, and those that
+            other programs add (``@eaDir``, ``__MACOSX``), are left out.
         out: folder for the results. If files have equal names, results are named after their folders too.
         classes: names or indices of the classes to explain, None for the predicted one.
         top_k: explain so many of the most probable classes instead.
@@ -49,23 +54,28 @@ def explain_files(
         ValueError: for missing, unreadable and animated files (they are named), unknown classes, and a model for other
             channels.
         FileExistsError: if results exist and ``overwrite`` is False.
+
+    Warns:
+        ImagesLeftOutWarning: if images of a folder are left out.
     """
     out = Path(out).expanduser()
-    classes = None if classes is None else class_indices(classes, model)
+    decomposition = compiled_explainer(model).decomposition
+    if classes is not None:
+        classes = class_indices(classes, class_names_of(model), decomposition.num_classes)
     files = _find(paths, out)
-    *size, channels = model.input.shape[1:]
+    *size, channels = decomposition.input_shape
     check_channels(channels)
     for file in files:
         read_image(file, channels, animated=False)
     fixed, fit = None not in size, fitting(size)
 
-    def explain(chosen):
+    def explain_chosen(chosen):
         images = np.stack([fit(read_image(file, channels, animated=False)) for file in chosen])
         wanted = None if classes is None else np.tile(classes, (len(images), 1))
-        return model.explain(images, wanted, top_k=top_k, wrt=wrt, linear_map=linear_map, verbose=False)
+        return explain(model, images, wanted, top_k=top_k, wrt=wrt, linear_map=linear_map, verbose=False)
 
     draws_linear_map = linear_map and wrt is None
-    return _explain_and_write(files, out, explain, batch_size if fixed else 1, draws_linear_map, overwrite)
+    return _explain_and_write(files, out, explain_chosen, batch_size if fixed else 1, draws_linear_map, overwrite)
 
 
 def explain_files_on_server(
@@ -96,15 +106,15 @@ def explain_files_on_server(
         ValueError, FileExistsError: as :func:`explain_files`.
     """
     out = Path(out).expanduser()
-    indices = None if classes is None else class_indices(classes, client)
+    indices = None if classes is None else class_indices(classes, client.class_names)
     files = _find(paths, out)
     for file in files:
         read_image(file, 3, animated=False)
 
-    def explain(chosen):
+    def explain_chosen(chosen):
         return client.explain(list(chosen), None if indices is None else np.tile(indices, (len(chosen), 1)))
 
-    return _explain_and_write(files, out, explain, batch_size, False, overwrite)
+    return _explain_and_write(files, out, explain_chosen, batch_size, False, overwrite)
 
 
 def _explain_and_write(files, out, explain, batch_size, draws_linear_map, overwrite):
@@ -153,10 +163,15 @@ def _find(paths, out):
             raise ValueError(f"Paths must be image files or folders. Received: '{path}', which does not exist.")
         found = [path]
         if path.is_dir():
-            found = [file for file in sorted(path.rglob("*")) if file.suffix.lower() in EXTENSIONS and file.is_file()]
-            found = [file for file in found if file.name[0] != "." and out.resolve() not in file.parents]
+            images = Images.of(path)
+            found = [file for file in map(Path, images.paths) if file.is_file() and out.resolve() not in file.parents]
+            left_out = images.left_out()
             if not found:
-                raise ValueError(f"A folder must hold images ({', '.join(EXTENSIONS)}). Received: '{path}', without.")
+                raise ValueError(" ".join([
+                    f"A folder must hold images ({', '.join(EXTENSIONS)}). Received: '{path}', without.", *left_out
+                ]))  # fmt: skip
+            for sentence in left_out:
+                warnings.warn(sentence, ImagesLeftOutWarning, stacklevel=3)
         files += found
     return list(dict.fromkeys(files))
 
@@ -173,20 +188,3 @@ def _unique_names(files):
         counts = Counter(name.casefold() for name in names)
         names = [longer(f) if counts[name.casefold()] > 1 else name for f, name in zip(files, names, strict=True)]
     return names
-
-
-def class_indices(classes, model) -> list[int]:
-    """Return the indices of classes given as names or indices. A client may not know the number of classes."""
-    names = [name.casefold() for name in model.class_names or ()]
-    count = getattr(model, "num_classes", len(names) or math.inf)
-    indices = []
-    for entry in map(str, classes):
-        if entry.casefold() in names:
-            indices.append(names.index(entry.casefold()))
-        elif entry.isdigit() and int(entry) < count:
-            indices.append(int(entry))
-        else:
-            near = difflib.get_close_matches(entry.casefold(), names)
-            hint = f"Did you mean {' or '.join(map(repr, near))}?" if near else f"Names: {', '.join(names) or 'none'}."
-            raise ValueError(f"Classes are names, or indices in [0, {count - 1}]. Received: {entry!r}. {hint}")
-    return indices

@@ -12,10 +12,11 @@ import numpy as np
 
 from keras_coda.data.images import check_channels, fitting, to_pixels
 from keras_coda.data.video import Frame, VideoSource, encoding, new_video
-from keras_coda.explanations.compiled import default_batch_size
+from keras_coda.explanations.compiled import compiled_explainer, default_batch_size
+from keras_coda.explanations.explain import class_names_of, explain
 from keras_coda.explanations.explanation import Explanation
-from keras_coda.explanations.files import class_indices
 from keras_coda.utils.checks import check_finite, check_int, check_pair, require
+from keras_coda.utils.class_names import class_index
 from keras_coda.utils.errors import PixelRangeWarning
 from keras_coda.utils.progress import Progress
 from keras_coda.visualization.video import Panels
@@ -77,19 +78,20 @@ def explain_video(
     frames for which it is the prediction), to within 3 %, and is the same for all frames, so that colors do not
     flicker. The second pass writes. At most ``batch_size`` frames are in memory, however long the video is.
 
-    Frames keep their times, also where the frame rate varies; sound is dropped. They are
-    converted to the network's channels and size as image files are (:func:`keras_coda.explanations.explain_files`): a
-    network of fixed size sees the middle of the frame, or of ``region``, cut to its proportions. The map covers only
-    that part.
+    Frames keep their times, also where the frame rate varies; sound is dropped. They are shown as players show them:
+    with square pixels, turned and mirrored. They are converted to the network's channels and size as image files are
+    (:func:`keras_coda.explanations.explain_files`): a network of fixed size sees the middle of the frame, or of
+    ``region``, cut to its proportions. The map covers only that part.
 
     Args:
-        model: a trained :class:`~keras_coda.CoDANet` for images of one or three channels.
+        model: a trained model, as for :func:`keras_coda.explain`, for images of one or three channels.
         source: a video file that FFmpeg can read.
         out: video to write, in a folder that exists: ``.mp4`` or ``.mov`` (H.264), or ``.mkv`` (FFV1: large, and every
             pixel as it is). It appears whole or not at all.
         class_: name or index of the class to explain; None for the most frequent prediction (of equally frequent ones
             the first).
-        region: x, y, width and height of the part that the network should see, in pixels of the video; None for all.
+        region: x, y, width and height of the part that the network should see, in pixels of the video
+            as it is shown; None for all.
         start: seconds, where to begin.
         end: seconds, where to end; None for the end of the video.
         image_size: side or height and width to which frames are resized, for a network of any size; None to leave
@@ -115,9 +117,11 @@ def explain_video(
 
         explain_video(model, "street.mp4", "reasons.mp4", class_="bicycle", region=(200, 0, 640, 640), end=20)
     """
-    *size, channels = model.input.shape[1:]
+    decomposition = compiled_explainer(model).decomposition
+    *size, channels = decomposition.input_shape
     check_channels(channels)
-    label = None if class_ is None else class_indices([class_], model)[0]
+    names, num_classes = class_names_of(model), decomposition.num_classes
+    label = None if class_ is None else class_index(class_, names, num_classes)
     start, end = check_finite("start", start), None if end is None else check_finite("end", end)
     require(start >= 0 and (end is None or end > start), "A span must begin at 0 s or later, and end after it began",
             start=start, end=end)  # fmt: skip
@@ -143,7 +147,7 @@ def explain_video(
 
     say = print if verbose else lambda *_, **__: None
     say("First pass: " + ("which class, and " if label is None else "") + "which color scale")
-    survey = Survey(model.num_classes)
+    survey = Survey(num_classes)
     for explanation, _ in explained(label, video.count(start, end)):
         survey.add(explanation)
     if not survey.num_frames:
@@ -151,7 +155,7 @@ def explain_video(
         lasts = "" if video.duration is None else f" It lasts {video.duration:.2f} s."
         raise ValueError(f"The span must hold frames. Received: {where}, and none of '{source}'.{lasts}")
     label = survey.most_frequent() if label is None else label
-    name = model.class_names[label] if model.class_names else str(label)
+    name = names[label] if names else str(label)
     limit, residual, seconds, first = survey.limit(label), 0.0, 0.0, None
     panels = Panels(video.size, seen, limit)
     say(f"Writing {out}: {name}, the prediction for {survey.share(label):.0%} of {survey.num_frames} frames")
@@ -215,7 +219,7 @@ def _explain(model, images, label):
     """Explain the images for a class, or for the predicted one. Dark frames are no sign of a wrong pixel range."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", PixelRangeWarning)
-        return model.explain(images, label, batch_size=len(images), verbose=False)
+        return explain(model, images, label, batch_size=len(images), verbose=False)
 
 
 def _batches(frames: Iterable[Frame], size: int) -> Iterator[list[Frame]]:

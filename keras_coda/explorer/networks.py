@@ -15,7 +15,7 @@ from keras_coda.explanations.compiled import compiled_explainer
 from keras_coda.explanations.explanation import Explanation
 from keras_coda.explanations.masking import MaskedModel
 from keras_coda.models import presets
-from keras_coda.models.coda_net import CoDANet
+from keras_coda.models.files import is_keras_file, load_network
 from keras_coda.utils.checks import require
 
 MAX_CELLS = 9
@@ -67,7 +67,7 @@ class Network:
     """A trained network to explore. A lock lets it compute one thing at a time.
 
     Args:
-        source: name of a preset with weights, or folder of a trained network.
+        source: name of a preset with weights, folder of a trained network, or ``.keras`` file.
 
     Attributes:
         model: the network.
@@ -81,7 +81,7 @@ class Network:
 
     def __init__(self, source: str):
         self._lock = threading.Lock()
-        self.model = CoDANet.from_preset(source, load_weights=True)
+        self.model = load_network(source)
         *size, self.channels = self.model.input.shape[1:]
         check_channels(self.channels)
         self.size = tuple(size)
@@ -173,7 +173,7 @@ class Networks:
     """The networks of the explorer by name. A network is loaded when it is first used, and stays in memory.
 
     Args:
-        own: folders of trained networks, or names of presets; they come first.
+        own: folders or ``.keras`` files of trained networks, or names of presets; they come first.
 
     Attributes:
         names: of all networks: first ``own``, then the presets with weights.
@@ -187,6 +187,11 @@ class Networks:
         self._loaded: dict[str, Network] = {}
         self._lock = threading.Lock()
         for source in map(str, own):
+            if is_keras_file(source):
+                path = Path(source).expanduser()
+                require(path.is_file(), "A network to explore must exist", model=source)
+                self._sources[path.stem if path.stem not in self._sources else source] = source
+                continue
             folder = presets.preset_folder(source)
             rule = "A network to explore must have weights"
             require(folder is not None, rule, "Train it first: `keras-coda train`", model=source)

@@ -76,8 +76,9 @@ class ExplainableClassifier(PenalizedModel):
         """Explain predictions exactly; see :func:`keras_coda.explain` for all arguments.
 
         Args:
-            images: ``(B, H, W, c)``, any real dtype, pixels in [0, 255].
-            classes: None for the predicted class, an int, ``(B,)`` or ``(B, K)``.
+            images: ``(B, H, W, c)``, any real dtype, pixels in [0, 255]; or one image: an array, the path of a file or
+                an image of Pillow; or a list of them.
+            classes: None for the predicted class, an index or name, ``(B,)`` or ``(B, K)`` of them.
             top_k: the number of classes with the largest logits to explain, in place of ``classes``.
             wrt: name of the layer whose activations the contributions refer to; None for the pixels.
             linear_map: whether to return the linear maps, too.
@@ -96,7 +97,7 @@ class ExplainableClassifier(PenalizedModel):
     def explain_batches(
         self,
         dataset: Iterable,
-        classes: int | None = None,
+        classes: int | str | None = None,
         *,
         top_k: int | None = None,
         wrt: str | None = None,

@@ -17,5 +17,9 @@ class FewerGridsWarning(UserWarning):
     """There are enough images for some of the requested grids only; the result is that of fewer grids."""
 
 
+class ImagesLeftOutWarning(UserWarning):
+    """Images of a folder are left out: hidden ones, those of other formats, those that belong to no class."""
+
+
 class PixelRangeWarning(UserWarning):
     """Pixels do not look like values in [0, 255]."""

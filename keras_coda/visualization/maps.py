@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from keras_coda.utils.class_names import replace_names
 from keras_coda.visualization.figure import new_figure
 
 if TYPE_CHECKING:
@@ -113,7 +114,7 @@ def plot_contributions(
         probabilities: Array of shape `(B, K)` in [0, 1], or `None` to leave them out.
         class_names: Sequence of str, indexed by class, or `None` to show the index. A name that
             is too long for its panel is shortened.
-        labels: Int array of shape `(B,)`, the true classes, or `None`.
+        labels: The true classes, `(B,)` ints or names, or `None`.
         percentile: Float in [0, 100]. The color scale of a row ends at this percentile of `|contribution|` over its
             maps; larger contributions get the last color.
         colorbar: Bool. Whether to draw the color scale at the end of every row.
@@ -235,8 +236,14 @@ def _draw(images, maps, classes, notes, styles, class_names, labels, max_images,
     classes = _real("classes", classes, (batch, targets), "(B, K)", kinds="iu")
     titles = [[f"image {row}" if batch > 1 else "image"] for row in range(batch)]
     if labels is not None:
-        labels = _real("labels", labels, (batch,), "(B,)", kinds="iu")
-        titles = [[_name(label, class_names), "true class"] for label in labels]
+        labels = [labels] if isinstance(labels, str) else labels
+        is_named = np.ndim(labels) == 1 and len(labels) == batch and all(isinstance(label, str) for label in labels)
+        if is_named and class_names is None:
+            called = labels
+        else:
+            labels = _real("labels", replace_names(labels, class_names), (batch,), "(B,)", kinds="iu")
+            called = [_name(label, class_names) for label in labels]
+        titles = [[label, "true class"] for label in called]
     if max_images < 1:
         raise ValueError(f"`max_images` must be positive. Received: {max_images=}")
     if batch > max_images:

@@ -1,3 +1,4 @@
+import keras
 import numpy as np
 import pytest
 from PIL import Image
@@ -12,6 +13,8 @@ def test_explain_writes_a_picture_and_the_numbers_of_every_image(model_folder, t
     write_image(tmp_path / "b" / "deeper" / "other.jpg", seed=3, size=(20, 30))
     write_image(tmp_path / "b" / "with_alpha.gif", seed=4, mode="L")
     (tmp_path / "b" / "notes.txt").write_text("no image")
+    for name in (".ipynb_checkpoints/same.png", "deeper/@eaDir/other.jpg", "._same.png"):
+        write_image(tmp_path / "b" / name, seed=5)
     out = tmp_path / "b" / "reasons"
     arguments = ["explain", "--model", model_folder, first, tmp_path / "b", first, "--out", out]
     assert run(*arguments, "--classes", "dark, 0", "--linear-map") == 0
@@ -19,7 +22,10 @@ def test_explain_writes_a_picture_and_the_numbers_of_every_image(model_folder, t
     assert {path.name for path in out.iterdir()} == {
         name + ending for name in names for ending in (".png", ".npz", ".linear_map.png")
     }
-    rows = capsys.readouterr().out.strip().splitlines()[-8:]
+    printed = capsys.readouterr()
+    assert "keras-coda: warning: Hidden files and folders" in printed.err
+    assert "with 3 such images" in printed.err
+    rows = printed.out.strip().splitlines()[-8:]
     assert [row.split()[-3] for row in rows] == ["dark", "bright"] * 4
     explanation = Explanation.load(out / "a-same.npz")
     assert explanation.classes.tolist() == [[1, 0]]
@@ -46,6 +52,32 @@ def test_explain_sees_the_pixels_that_training_saw(photos, model_folder, tmp_pat
     loaded = data.load(photos, image_size=8, batch_size=1, augment=False)
     distances = [np.abs(one[0] - seen).max() for part in (loaded.train, loaded.validation) for one, _ in part]
     assert min(distances) < 1e-3
+
+
+def test_explain_takes_a_keras_file_webp_and_the_exact_class_name(tmp_path):
+    model = CoDANet(2, input_shape=(8, 8, 3), filters=(4, 2), ranks=2, class_names=("A", "a"))
+    keras.Sequential([keras.Input((8, 8, 3)), keras.layers.RandomFlip(), model]).save(tmp_path / "wrapped.keras")
+    model.save(tmp_path / "best.keras")
+    write_image(tmp_path / "in" / "0.webp")
+    for name in ("best", "wrapped"):
+        options = ["--model", tmp_path / f"{name}.keras", "--out", tmp_path / name, "--classes", "a"]
+        assert run("explain", *options, tmp_path / "in") == 0
+        explanation = Explanation.load(tmp_path / name / "0.npz")
+        assert (explanation.classes.tolist(), explanation.class_names) == ([[1]], ("A", "a"))
+        np.testing.assert_allclose(explanation.logits, model.explain(tmp_path / "in" / "0.webp").logits, atol=1e-5)
+
+
+def test_a_keras_file_of_another_model_is_refused(tmp_path, capsys):
+    image = write_image(tmp_path / "a.png")
+    keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Flatten(), keras.layers.Dense(2)]).save(tmp_path / "m.keras")
+    assert run("explain", "--model", tmp_path / "m.keras", "--out", tmp_path / "out", image) == 1
+    assert "An explainable model is a chain of layers" in capsys.readouterr().err
+    assert run("evaluate", "--model", tmp_path / "m.keras") == 1
+    assert "must hold a network of this package. Received: " in capsys.readouterr().err
+    content = (tmp_path / "m.keras").read_bytes().replace(b"config.json", b"gonfig.json")
+    (tmp_path / "m.keras").write_bytes(content)
+    assert run("evaluate", "--model", tmp_path / "m.keras") == 1
+    assert "must hold a model that Keras can load. Received: " in capsys.readouterr().err
 
 
 def test_explain_takes_images_as_they_are_if_the_network_takes_any_size(tmp_path):

@@ -58,6 +58,8 @@ WRONG = [
     (["train", "--out", "x", "--data", "nowhere/"], 1, "a path that does not exist", ()),
     (["tune", "--out", "x", "--data", "my photos"], 1, "a path that does not exist", ()),
     (["evaluate", "--model", "coda_digits", "--data", "a.png"], 1, "'a.png', a file", ()),
+    (["train", "--out", "x", "--data", "folds"], 1, "all hold the folders ['cat', 'dog']", ()),
+    (["compare", "--out", "x", "--model", "coda_digits", "--data", "folds"], 1, "all hold the folders", ()),
     (["train", "--out", "x", "--data", "cifar10"], 1, "keras-coda[tfds]", ("tensorflow_datasets",)),
     (["train", "--out", "x", "--validation-split", "1.5"], 1, "--validation-split must be in (0, 1)", ()),
     (["train", "--out", "x", "--seed", "-1"], 1, "--seed must be in [0,", ()),
@@ -75,6 +77,10 @@ WRONG = [
     (["explain", "--model", "coda_digits", "--out", "x", "a.png", "--start", "0"], 2, "only allowed with --video", ()),
     (["explain", "--model", "coda_digits", "--out", "x", "no.png"], 1, "'no.png', which does not exist", ()),
     (["explain", "--model", "coda_digits", "--out", "x", "empty"], 1, "must hold images", ()),
+    (["explain", "--model", "coda_digits", "--out", "x", "hidden"], 1, "without. Hidden files and folders", ()),
+    (["explain", "--model", "no.keras", "--out", "x", "a.png"], 1, "'no.keras', which does not exist", ()),
+    (["explain", "--model", "text.keras", "--out", "x", "a.png"], 1, "'text.keras', which Keras did not write", ()),
+    (["evaluate", "--model", "text.keras"], 1, "'text.keras', which Keras did not write", ()),
     (["explain", "--model", "coda_digits", "--out", "a.png", "a.png"], 1, "--out must be a folder", ()),
     (["explain", "--model", "coda_digits", "--out", "x", "--video", "a.mp4", "b.mp4"], 2, "not allowed with", ()),
     (["explain", "--model", "coda_digits", "--video", "no.mp4", "b.mp4"], 1, "'no.mp4', which does not exist", ()),
@@ -108,9 +114,14 @@ WRONG = [
 def outcomes(tmp_path_factory):
     """The outcome of every call, `(exit code, stdout, stderr, heavy modules that are imported)`, and its folder."""
     folder = tmp_path_factory.mktemp("calls")
-    for name in ("empty", "half"):
-        (folder / name).mkdir()
-    for name in ("a.png", "a.mp4", "old.mp4", "half/config.json"):
+    for name in (
+        "empty",
+        "half",
+        "hidden/@eaDir",
+        *(f"folds/{fold}/{name}" for fold in "ab" for name in ("cat", "dog")),
+    ):
+        (folder / name).mkdir(parents=True)
+    for name in ("a.png", "a.mp4", "old.mp4", "half/config.json", "hidden/@eaDir/a.png", "text.keras"):
         (folder / name).write_text("{}")
     before = sorted(folder.rglob("*"))
     paths = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])

@@ -9,6 +9,7 @@ from PIL import Image
 
 from keras_coda import data
 from keras_coda.data import folders
+from keras_coda.utils.errors import ImagesLeftOutWarning
 from tests.helpers.datasets import arrays, fill, picture
 from tests.helpers.image_files import orientation
 
@@ -119,6 +120,44 @@ def test_folder_with_train_and_validation_folders_comes_split(tmp_path, name):
     assert (loaded.num_train, loaded.num_validation) == (8, 4)
     assert loaded.class_names == ("cat", "dog")
     assert sorted(arrays(loaded.train)[1]) == [0] * 4 + [1] * 4
+
+
+@pytest.mark.parametrize(("training", "validation"), [("Train", "Valid"), ("training_set", "test_set")])
+def test_parts_in_other_spellings_are_no_classes(training, validation, tmp_path):
+    fill(tmp_path / training, count=4)
+    fill(tmp_path / validation, count=2)
+    loaded = data.load(tmp_path, augment=False)
+    assert (loaded.class_names, loaded.num_train, loaded.num_validation) == (("cat", "dog"), 8, 4)
+
+
+@pytest.mark.parametrize("part", ["", "train", "VAL"])
+def test_hidden_and_sidecar_files_are_not_loaded_and_told(part, tmp_path):
+    for name in ("train", "VAL") if part else ("",):
+        fill(tmp_path / name)
+    folder = tmp_path / part
+    fill(folder, classes=("__MACOSX", "@eaDir", ".cache"), count=1)
+    fill(folder / "cat", classes=(".ipynb_checkpoints", "@eaDir"), count=1)
+    (folder / "dog" / "._0.png").write_bytes(b"\0\5\26\7" + bytes(60))  # AppleDouble
+    picture(0).save(folder / "beside.png")
+    with pytest.warns(ImagesLeftOutWarning) as caught:
+        loaded = data.load(tmp_path)
+    assert loaded.class_names == ("cat", "dog")
+    assert loaded.num_train + loaded.num_validation == (20 if part else 10)
+    caught = [warning for warning in caught if warning.category is ImagesLeftOutWarning]
+    told = [str(warning.message) for warning in caught]
+    assert len(told) == 2
+    assert "with 6 such images, the first is" in told[0]
+    assert "with 1 images beside these folders, which are left out; the first is 'beside.png'" in told[1]
+    assert {warning.filename for warning in caught} == {__file__}
+
+
+def test_class_folders_may_be_links(tmp_path):
+    fill(tmp_path / "elsewhere")
+    for part in ("train", "test"):
+        (tmp_path / "photos" / part).mkdir(parents=True)
+        for name in ("cat", "dog"):
+            (tmp_path / "photos" / part / name).symlink_to(tmp_path / "elsewhere" / name)
+    assert data.load(tmp_path / "photos").num_train == 10
 
 
 def test_folder_prefers_validation_to_test(tmp_path):

@@ -268,7 +268,7 @@ def test_wrong_arguments_are_named(arguments, message):
 @pytest.mark.parametrize(
     ("images", "arguments", "message"),
     [
-        (pixels()[0], {}, "Received: shape=(8, 7, 2). For one image, add the batch axis: `images[None]`."),
+        (pixels()[0, 0], {}, "Images must have shape (batch, 8, 7, 2). Received: shape=(7, 2)."),
         (pixels()[..., 0], {}, "For grayscale images, add the channel axis: `images[..., None]`."),
         (pixels(2, (8, 7, 3)), {}, "Images must have shape (batch, 8, 7, 2). Received: shape=(2, 8, 7, 3)."),
         (pixels(2, (2, 8, 7)), {}, "Images are channels last."),

@@ -1,0 +1,74 @@
+"""What may be explained: arrays, one image or several, files, and images of Pillow."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+
+from keras_coda.data.images import check_channels, fitting, pillow_pixels, read_image
+from keras_coda.utils.checks import require, to_numpy
+
+
+def as_batch(images, input_shape: tuple[int | None, int | None, int]) -> tuple[np.ndarray, bool]:
+    """Return images as one array, and whether they were one image without a batch axis.
+
+    Args:
+        images: an array ``(B, H, W, c)``; one image, which is an array ``(H, W, c)``, the path of an image file or an
+            image of Pillow; or a list of such images.
+        input_shape: height, width and channels that the network takes; None for a size that is not fixed.
+
+    Returns:
+        ``(array, is_one_image)``. Files and images of Pillow have the channels and size of the network; everything else
+        is as it was given, and has not been checked.
+
+    Raises:
+        TypeError: for data sets, and whatever else holds no images.
+        ValueError: for files that cannot be read, and lists of images of several sizes.
+    """
+    if _is_picture(images):
+        return _loader(input_shape)(images)[None], True
+    if isinstance(images, (list, tuple)) and len(images):
+        load = _loader(input_shape) if any(map(_is_picture, images)) else None
+        arrays = [load(each) if load and _is_picture(each) else to_numpy(each) for each in images]
+        shapes = list(dict.fromkeys(array.shape for array in arrays))
+        has_labels = any(len(shape) < 3 for shape in shapes)
+        fix = "Pass the images without the labels" if has_labels else "Resize them, or explain them one by one"
+        rule = "The images of a list must be of one size and have equal channels"
+        require(len(shapes) == 1, rule, fix, shapes=shapes[:5])
+        return np.stack(arrays), False
+    if not hasattr(images, "dtype") and not isinstance(images, (list, tuple)):
+        fix = "For a data set: `explain_batches`" if _is_dataset(images) else "Pass an array (batch, H, W, channels)"
+        raise TypeError(
+            "Images must be an array, an image file, an image of Pillow or a list of these. Received: "
+            f"{type(images).__name__}. {fix}."
+        )
+    array = to_numpy(images)
+    is_one = array.ndim == 3 and array.shape[-1] == input_shape[-1]
+    return (array[None], True) if is_one else (array, False)
+
+
+def _is_picture(image):
+    """Return whether this is a path or an image of Pillow."""
+    if isinstance(image, (str, os.PathLike)):
+        return True
+    from PIL import Image
+
+    return isinstance(image, Image.Image)
+
+
+def _is_dataset(images):
+    return any(hasattr(images, name) for name in ("__iter__", "__getitem__", "validation"))
+
+
+def _loader(input_shape):
+    """Return the function that reads a file, or an image of Pillow, as the network takes it."""
+    *size, channels = input_shape
+    check_channels(channels)
+    fit = fitting(size)
+
+    def load(image):
+        if isinstance(image, (str, os.PathLike)):
+            return fit(read_image(Path(image).expanduser(), channels, animated=False))
+        return fit(pillow_pixels(image, channels))
+
+    return load
