@@ -5,10 +5,12 @@ API) has loaded, answers with the same arrays as the network itself. There is on
 with the same methods. Both need ``pip install "keras-coda[serving]"``.
 
 - Arguments are checked before anything is sent.
-- Every call ends within its ``timeout``. After a broken connection, or if the server is unavailable, a client tries
-  again, with growing, jittered pauses. A request that the server refuses is not sent again.
+- Every call ends within its ``timeout``, also if the server sends a byte now and then. After a broken connection, or if
+  the server is unavailable, a client tries again, with growing, jittered pauses. A request that the server refuses is
+  not sent again.
 - Answers are checked: all outputs present, of the right shapes and types, finite, consistent with the request and with
   each other. Contributions that do not sum to their logit raise :class:`IncompleteMaps`.
+- Answers that are larger, once decoded, than the outputs of the signature can be are not read to their end.
 - All errors of a server are a :class:`ServingError`, and hold the server's own message.
 
 Example::

@@ -8,9 +8,16 @@ from typing import Self
 import numpy as np
 
 from keras_coda.explanations.explanation import Explanation
-from keras_coda.serving.errors import DeadlineExceeded, InvalidRequest, ServingError
+from keras_coda.serving.errors import AnswerTooLarge, DeadlineExceeded, InvalidRequest, ServingError
 from keras_coda.serving.metadata import ModelMetadata, VersionStatus
-from keras_coda.serving.requests import Request, check_offered, explain_request, predict_request, signature_request
+from keras_coda.serving.requests import (
+    Request,
+    check_offered,
+    explain_request,
+    largest_answer,
+    predict_request,
+    signature_request,
+)
 from keras_coda.serving.responses import Prediction, read_explanation, read_outputs, read_prediction
 from keras_coda.serving.retries import Retries
 from keras_coda.utils.checks import check_finite, check_int, require
@@ -27,7 +34,8 @@ class Client(abc.ABC):
         model: name of the model.
         version: int; None for the newest.
         label: name of a version instead.
-        timeout: seconds for a whole call, with all its attempts.
+        timeout: seconds for a whole call, with all its attempts. The operating system's look-up of the server's name
+            may take longer.
         retries: attempts after the first, if the connection breaks or the server says that it is unavailable.
         backoff: seconds before the first of them; doubles each time, and is jittered.
         class_names: one name per class for explanations; None to use the names in the answers, which have only those
@@ -154,7 +162,7 @@ class Client(abc.ABC):
             except ServingError as error:
                 if self._is_closed or time.monotonic() + pause >= deadline:
                     rule = f"'{self.model}' must be ready within {timeout:g} s"
-                    raise DeadlineExceeded(f"{rule}. Received: {error}{self._load_errors()}") from error
+                    raise DeadlineExceeded(f"{rule}. Received: {error}{self._load_errors(deadline)}") from error
             time.sleep(pause)
             pause = min(2 * pause, _LONGEST_POLL)
 
@@ -173,7 +181,8 @@ class Client(abc.ABC):
     # === One attempt to send a request, within so many seconds ===
 
     @abc.abstractmethod
-    def _predict(self, request: Request, seconds: float) -> Mapping: ...
+    def _predict(self, request: Request, seconds: float, most: int) -> Mapping:
+        """Return the outputs, or raise ``AnswerTooLarge`` if they have more than ``most`` bytes."""
 
     @abc.abstractmethod
     def _status(self, seconds: float) -> tuple[VersionStatus, ...]: ...
@@ -188,28 +197,39 @@ class Client(abc.ABC):
 
     def _answer(self, request):
         deadline = self._retries.deadline()
-        self._check_offered(request, deadline)
-        return self._call(lambda seconds: self._predict(request, seconds), deadline)
+        offered = self._check_offered(request, deadline)
+        most = largest_answer(request, offered)
+        try:
+            return self._call(lambda seconds: self._predict(request, seconds, most), deadline)
+        except AnswerTooLarge:  # perhaps that of a new version, with more classes
+            self._offered = self._call(self._metadata, deadline)
+            grown = largest_answer(request, self._offered)
+            if grown <= most:
+                raise
+        return self._call(lambda seconds: self._predict(request, seconds, grown), deadline)
 
-    def _check_offered(self, request, deadline):
+    def _check_offered(self, request, deadline) -> ModelMetadata:
         """Check shapes against the metadata of the model, read once, and again if there might be a new version."""
         if self._offered is not None:
             try:
-                return check_offered(request, self._offered)
+                check_offered(request, self._offered)
+                return self._offered
             except InvalidRequest:
                 pass
         self._offered = self._call(self._metadata, deadline)
-        return check_offered(request, self._offered)
+        check_offered(request, self._offered)
+        return self._offered
 
     def _call(self, attempt, deadline):
         if self._is_closed:
             raise ServingError(f"This client is closed. Received: a request for '{self.model}'. Open another")
         return self._retries.call(attempt, deadline)
 
-    def _load_errors(self) -> str:
-        """Return the reasons why versions could not be loaded, if the server knows them."""
+    def _load_errors(self, deadline) -> str:
+        """Return the reasons why versions could not be loaded, if the server knows them and tells them in time."""
         try:
-            found = [f"version {status.version}: {status.error}" for status in self._status(1.0) if status.error]
+            statuses = self._status(max(deadline - time.monotonic(), _FIRST_POLL))
+            found = [f"version {status.version}: {status.error}" for status in statuses if status.error]
         except ServingError:
             found = []
         return f" ({'; '.join(found)})" if found else ""

@@ -29,5 +29,9 @@ class InvalidAnswer(ServingError):
     """The answer does not fit the signature: outputs are missing, have a wrong shape or type, or are not finite."""
 
 
+class AnswerTooLarge(InvalidAnswer):
+    """The answer is larger than the outputs of the signature can be."""
+
+
 class IncompleteMaps(InvalidAnswer):
     """Contributions do not sum to their logit: they were altered on the way, or are no exact explanation."""

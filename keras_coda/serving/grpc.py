@@ -1,9 +1,12 @@
 """Client of TF Serving's gRPC API."""
 
+import contextlib
+import math
 from collections.abc import Mapping, Sequence
 
 from keras_coda.serving.client import Client
 from keras_coda.serving.errors import (
+    AnswerTooLarge,
     DeadlineExceeded,
     InvalidAnswer,
     InvalidRequest,
@@ -25,9 +28,12 @@ _ERRORS = {
     "UNAVAILABLE": Unavailable,
     "CANCELLED": Unavailable,  # a server that stops cancels its calls
 }
+_NUMBER = 4  # bytes of most tensors
 _OPTIONS = (
     ("grpc.max_send_message_length", -1),
     ("grpc.max_receive_message_length", -1),  # the default of 4 MiB is 81 maps of 112 x 112
+    # No compression, which servers must comply with: a megabyte can hold gigabytes of zeros.
+    ("grpc.compression_enabled_algorithms_bitset", 1),
     ("grpc.enable_retries", 0),  # `Retries` tries again
     ("grpc.use_local_subchannel_pool", 1),  # a connection of its own, also if the process has others to this server
     # Connect again soon after a connection broke; the default is up to two minutes.
@@ -83,7 +89,7 @@ class GrpcClient(Client):
         self._predictions = self._stubs.prediction_grpc.PredictionServiceStub(self._channel)
         self._models = self._stubs.model_grpc.ModelServiceStub(self._channel)
 
-    def _predict(self, request: Request, seconds: float) -> Mapping:
+    def _predict(self, request: Request, seconds: float, most: int) -> Mapping:
         message = self._stubs.predict.PredictRequest()
         self._fill(message.model_spec)
         message.model_spec.signature_name = request.signature
@@ -91,10 +97,14 @@ class GrpcClient(Client):
             message.inputs[name].CopyFrom(self._stubs.tensorflow.make_tensor_proto(array, shape=array.shape))
         answer = self._send(self._predictions.Predict, message, seconds)
         self._check_version(answer.model_spec)
-        try:
+        # A tensor may have a shape of any size and one value, which is repeated.
+        size = sum(
+            _NUMBER * math.prod(abs(axis.size) for axis in proto.tensor_shape.dim) for proto in answer.outputs.values()
+        )
+        if size > most:
+            raise AnswerTooLarge(f"An answer to this request has at most {most} bytes. Received: {size}")
+        with self._stubs.decoding():
             return {name: self._stubs.tensorflow.make_ndarray(proto) for name, proto in answer.outputs.items()}
-        except (TypeError, ValueError) as error:
-            raise InvalidAnswer(f"The answer must hold whole tensors. Received: {error}") from error
 
     def _status(self, seconds: float) -> tuple[VersionStatus, ...]:
         message = self._stubs.status.GetModelStatusRequest()
@@ -106,7 +116,8 @@ class GrpcClient(Client):
         self._fill(message.model_spec)
         answer = self._send(self._predictions.GetModelMetadata, message, seconds)
         signatures = self._stubs.metadata.SignatureDefMap()
-        answer.metadata["signature_def"].Unpack(signatures)
+        with self._stubs.decoding():
+            answer.metadata["signature_def"].Unpack(signatures)
         spec = self._stubs.plain(answer.model_spec)
         return read_metadata(
             {"model_spec": spec, "metadata": {"signature_def": {"signature_def": {}, **self._stubs.plain(signatures)}}}
@@ -151,10 +162,20 @@ class _Stubs:
         self.model_grpc = _import(f"{apis}.model_service_pb2_grpc", "tensorflow-serving-api")
         self.tensorflow = _import("tensorflow", "tensorflow")
         self._json_format = _import("google.protobuf.json_format", "protobuf")
+        self._message = _import("google.protobuf.message", "protobuf")
 
     def plain(self, message) -> dict:
         """Return a message in its JSON form, which is that of the REST API."""
-        return self._json_format.MessageToDict(message, preserving_proto_field_name=True)
+        with self.decoding():
+            return self._json_format.MessageToDict(message, preserving_proto_field_name=True)
+
+    @contextlib.contextmanager
+    def decoding(self):
+        """Raise ``InvalidAnswer`` for messages that hold other messages, or tensors, that are damaged."""
+        try:
+            yield
+        except (self._message.Error, self._json_format.Error, KeyError, TypeError, ValueError) as error:
+            raise InvalidAnswer(f"The answer must hold whole messages and tensors. Received: {error!r}") from error
 
 
 def _import(module: str, package: str):

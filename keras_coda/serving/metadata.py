@@ -60,7 +60,7 @@ def read_metadata(answer: Mapping) -> ModelMetadata:
 def _reading(what):
     try:
         yield
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, OverflowError, RecursionError, TypeError, ValueError) as error:
         raise InvalidAnswer(f"The server must give the {what} of a model. Received: {error!r} in its answer") from error
 
 
@@ -68,5 +68,5 @@ def _version_status(entry):
     """Read one entry; the JSON form of a proto leaves out what is zero or empty."""
     status = entry.get("status", {})
     is_fine = status.get("error_code", "OK") in ("OK", 0)
-    error = "" if is_fine else status.get("error_message") or f"error {status['error_code']}"
+    error = "" if is_fine else str(status.get("error_message") or f"error {status['error_code']}")
     return VersionStatus(int(entry.get("version", 0)), str(entry.get("state", "UNKNOWN")), error)

@@ -1,6 +1,7 @@
 """Requests to a model server: arguments are checked by the client, before anything is sent."""
 
 import dataclasses
+import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +14,8 @@ from keras_coda.serving.metadata import ModelMetadata
 from keras_coda.utils.checks import check_given_classes, check_images, is_float, require, to_numpy
 
 _INT32 = 2**31 - 1
+_SMALL, _LARGE = 2**23, 2**31 - 1  # bytes: an answer may always be this large, and never larger (gRPC's own limit)
+_PER_NUMBER = 32  # bytes, more than JSON takes for a number or a short name
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,6 +98,26 @@ def check_offered(request: Request, metadata: ModelMetadata) -> None:
         if not expected.fits(array.shape):
             shape = ", ".join("any" if size is None else str(size) for size in expected.shape or ())
             raise InvalidRequest(f"`{name}` must have shape ({shape}) for {model}. Received: shape={array.shape}")
+
+
+def largest_answer(request: Request, metadata: ModelMetadata) -> int:
+    """Return how many bytes the answer to a request may have, as JSON or in memory.
+
+    Args:
+        request: one that :func:`check_offered` has accepted.
+        metadata: of the model.
+    """
+    expected, offered = schema.signatures()[request.signature], metadata.signatures[request.signature]
+    sizes: dict[str, int | None] = {}
+    for name, array in request.inputs.items():
+        schema.match(expected.inputs[name].axes, array.shape, sizes)
+    outputs = {name: tensor.axes for name, tensor in expected.outputs.items() if name in offered.outputs}
+    for name, axes in outputs.items():
+        for letter, size in zip(axes, offered.outputs[name].shape or (), strict=False):
+            if size is not None:
+                sizes.setdefault(letter, size)
+    numbers = sum(math.prod(sizes.get(letter) or _LARGE for letter in axes) for axes in outputs.values())
+    return min(max(_SMALL, _PER_NUMBER * numbers), _LARGE)
 
 
 def _checked(images) -> tuple[str, np.ndarray]:

@@ -10,7 +10,9 @@ from keras_coda.exporters import schema
 from keras_coda.serving.errors import IncompleteMaps, InvalidAnswer
 from keras_coda.serving.requests import Request
 
-_COMPLETE = 1e-4  # |Σ contributions + bias - logit|, relative to max(1, |logit|)
+_COMPLETE = 1e-5  # |Σ contributions + bias - logit|, relative to Σ |contributions| + |bias| + |logit|
+_NAME = 1000  # bytes, the most in the name of a class
+_INT32 = np.iinfo("int32")
 _EQUAL = 1e-5  # allowed difference of a number that the client computes again, relative to max(1, |number|)
 
 
@@ -73,7 +75,8 @@ def read_prediction(request: Request, outputs: Mapping) -> Prediction:
     found = read_outputs(request, outputs)
     _check_logits(found)
     top, best, probabilities = found["top_classes"], found["top_probabilities"], found["probabilities"]
-    _check_classes("top_classes", top, found["logits"])
+    _check_classes("top_classes", top, found["logits"], are_distinct=True)
+    _names_by_class(top, found["top_class_names"])
     _check_equal("top_probabilities", best, np.take_along_axis(probabilities, top, axis=1))
     _check_equal("top_probabilities", best, _largest(probabilities, top.shape[1]))
     return Prediction(**found)
@@ -101,7 +104,8 @@ def read_explanation(request: Request, outputs: Mapping, class_names: Sequence[s
     if request.classes is not None:
         same = np.array_equal(classes, request.classes)
         _require(same, "classes", "be those asked for", classes=classes.ravel()[:10].tolist())
-    _check_classes("classes", classes, logits)
+    _check_classes("classes", classes, logits, are_distinct=request.classes is None)
+    names = _names_by_class(classes, found["class_names"])
     explained = np.take_along_axis(logits, classes, axis=1)
     if request.classes is None:
         _check_equal("logits of classes", explained, _largest(logits, classes.shape[1]))
@@ -116,7 +120,7 @@ def read_explanation(request: Request, outputs: Mapping, class_names: Sequence[s
         residual=_residual(found["contributions"], float(bias[0]), explained),  # the server's own is not relied on
         bias=float(bias[0]),
         linear_map=found.get("linear_map"),
-        class_names=_all_names(class_names, logits.shape[1], classes, found["class_names"]),
+        class_names=_all_names(class_names, logits.shape[1], names),
     )
 
 
@@ -128,9 +132,11 @@ def _check_logits(found):
 
 def _residual(maps, bias, explained):
     """Return ``|Σ contributions + bias - logit|`` (B, K), float32, or raise."""
+    explained = explained.astype("float64")
     total = maps.sum(axis=(2, 3), dtype="float64") + bias
-    residual = np.abs(total - explained.astype("float64"))
-    allowed = _COMPLETE * np.maximum(1.0, np.abs(explained))
+    residual = np.abs(total - explained)
+    # Rounding errors of float32 grow with what is added up, which may be far more than the sum.
+    allowed = _COMPLETE * (np.abs(maps).sum(axis=(2, 3), dtype="float64") + abs(bias) + np.abs(explained))
     if not (residual <= allowed).all():
         image, rank = np.argwhere(~(residual <= allowed))[0].tolist()
         raise IncompleteMaps(
@@ -141,14 +147,20 @@ def _residual(maps, bias, explained):
     return residual.astype("float32")
 
 
-def _all_names(given, count, classes, names) -> tuple[str, ...]:
+def _all_names(given, count, names) -> tuple[str, ...]:
     if given is not None:
         _require(len(given) == count, "logits", "be of as many classes as `class_names`", classes=count, names=given)
         return tuple(given)
-    found = list(map(str, range(count)))
-    for index, name in zip(classes.ravel(), names.ravel(), strict=True):
-        found[index] = str(name)
-    return tuple(found)
+    return tuple(names.get(index, str(index)) for index in range(count))
+
+
+def _names_by_class(classes, names) -> dict[int, str]:
+    """Return the name of every class in an answer, which must be the same for all images."""
+    found: dict[int, str] = {}
+    for index, name in zip(classes.ravel().tolist(), names.ravel().tolist(), strict=True):
+        is_same = found.setdefault(index, name) == name
+        _require(is_same, "class_names", f"give class {index} one name", names=[found[index], name])
+    return found
 
 
 # === Arrays: present, of the right type and shape, finite ===
@@ -157,7 +169,8 @@ def _all_names(given, count, classes, names) -> tuple[str, ...]:
 def _numbers(outputs, name, axes, sizes) -> np.ndarray:
     array = _array(outputs, name)
     _require(array.dtype.kind in "fiu", name, "be numbers", dtype=array.dtype)
-    array = array.astype("float32")
+    with np.errstate(over="ignore"):  # is found out below
+        array = array.astype("float32")
     _check_shape(name, array, axes, sizes)
     _require(np.isfinite(array).all(), name, "be finite", finite=f"{np.isfinite(array).sum()} of {array.size}")
     return array
@@ -167,6 +180,8 @@ def _integers(outputs, name, axes, sizes) -> np.ndarray:
     array = _array(outputs, name)
     _require(array.dtype.kind in "iu", name, "be integers", dtype=array.dtype)
     _check_shape(name, array, axes, sizes)
+    is_within = ((array >= _INT32.min) & (array <= _INT32.max)).all()
+    _require(is_within, name, "be of 32 bits", least=array.min().item(), largest=array.max().item())
     return array.astype("int32")
 
 
@@ -175,9 +190,12 @@ def _strings(outputs, name, axes, sizes) -> np.ndarray:
     _check_shape(name, array, axes, sizes)
     try:
         texts = [text.decode() if isinstance(text, bytes) else text for text in array.ravel().tolist()]
-    except UnicodeDecodeError as error:
-        raise InvalidAnswer(f"`{name}` must be UTF-8. Received: {error.object!r}") from error
-    _require(all(isinstance(text, str) for text in texts), name, "be text", dtype=array.dtype)
+        _require(all(isinstance(text, str) for text in texts), name, "be text", dtype=array.dtype)
+        longest = max(len(text.encode()) for text in texts)
+    except UnicodeError as error:
+        raise InvalidAnswer(f"`{name}` must be UTF-8. Received: {error}") from error
+    # An array of strings takes as much memory for every one as for the longest.
+    _require(longest <= _NAME, name, f"have at most {_NAME} bytes each", longest=longest)
     return np.array(texts, dtype=str).reshape(array.shape)
 
 
@@ -202,10 +220,13 @@ def _check_shape(name, array, axes, sizes):
 # === Consistency ===
 
 
-def _check_classes(name, classes, logits):
+def _check_classes(name, classes, logits, are_distinct):
     count = logits.shape[1]
     is_within = ((classes >= 0) & (classes < count)).all()
     _require(is_within, name, f"be in [0, {count})", least=classes.min().item(), largest=classes.max().item())
+    if are_distinct:
+        is_repeated = (np.diff(np.sort(classes, axis=1), axis=1) == 0).any()
+        _require(not is_repeated, name, "be different ones for an image", classes=classes[0, :10].tolist())
 
 
 def _check_equal(name, array, expected):

@@ -1,15 +1,20 @@
 """Client of TF Serving's REST API."""
 
 import base64
+import gzip
+import io
 import json
 import time
+import zlib
 from collections.abc import Mapping
 from urllib.parse import quote, urlsplit
 
 import numpy as np
 
+from keras_coda.serving import deadlines
 from keras_coda.serving.client import Client
 from keras_coda.serving.errors import (
+    AnswerTooLarge,
     DeadlineExceeded,
     InvalidAnswer,
     InvalidRequest,
@@ -25,6 +30,7 @@ from keras_coda.utils.optional import import_optional
 _ERRORS = {400: InvalidRequest, 413: InvalidRequest, 404: ModelNotFound, 408: DeadlineExceeded, 503: Unavailable,
            504: DeadlineExceeded}  # fmt: skip
 _CHUNK = 1 << 16  # bytes
+_ABOUT_A_MODEL = 1 << 24  # bytes, the most for status and metadata
 _SHOWN = 1000  # characters of the server's message in an error
 
 
@@ -73,76 +79,87 @@ class RestClient(Client):
             session.mount(scheme, adapter)
         return session
 
-    def _predict(self, request: Request, seconds: float) -> Mapping:
+    def _predict(self, request: Request, seconds: float, most: int) -> Mapping:
         inputs = {name: _plain(array) for name, array in request.inputs.items()}
         body = json.dumps({"signature_name": request.signature, "inputs": inputs}, allow_nan=False)
-        answer = self._send("POST", ":predict", seconds, body.encode())
+        answer = self._send("POST", ":predict", seconds, most, body.encode())
         outputs = answer.get("outputs")
         if not isinstance(outputs, dict):
             raise InvalidAnswer(f"The answer must have `outputs` by name. Received: {_shorten(str(answer))}")
         return outputs
 
     def _status(self, seconds: float) -> tuple[VersionStatus, ...]:
-        return read_status(self._send("GET", "", seconds))
+        return read_status(self._send("GET", "", seconds, _ABOUT_A_MODEL))
 
     def _metadata(self, seconds: float) -> ModelMetadata:
-        return read_metadata(self._send("GET", "/metadata", seconds))
+        return read_metadata(self._send("GET", "/metadata", seconds, _ABOUT_A_MODEL))
 
     def _close(self) -> None:
         if self._owns_session:
             self._session.close()
 
-    def _send(self, method, path, seconds, body=None) -> dict:
-        """Send a request and return the JSON object that answers it, within so many seconds."""
-        exceptions, deadline = self._requests.exceptions, time.monotonic() + seconds
+    def _send(self, method, path, seconds, most, body=None) -> dict:
+        """Send a request; return the JSON object that answers it, within so many seconds and bytes."""
+        exceptions, end = self._requests.exceptions, time.monotonic() + seconds
+        # Only what `_read` can decode piece by piece: other codings, or several of them, grow without bound.
+        headers = {"Accept-Encoding": "gzip", **({"Content-Type": "application/json"} if body else {})}
         try:
-            response = self._session.request(
-                method,
-                self._url + path,
-                data=body,
-                headers={"Content-Type": "application/json"} if body else None,
-                timeout=seconds,
-                stream=True,
-                allow_redirects=False,
+            request = self._session.prepare_request(
+                self._requests.Request(method, self._url + path, headers, data=body)
             )
-            with response:
-                content = _read(response, deadline)
+            settings = self._session.merge_environment_settings(request.url, {}, True, None, None)
+            with deadlines.until(end):
+                deadlines.limit(self._session, request, settings)
+                with self._session.send(request, timeout=seconds, allow_redirects=False, **settings) as response:
+                    content = _read(response, most)
         except exceptions.Timeout as error:
             raise DeadlineExceeded(_no_answer(seconds, error)) from error
         except (exceptions.SSLError, exceptions.InvalidURL) as error:  # trying again does not help
             raise ServingError(f"The server cannot be reached. Received: {error}") from error
         except (exceptions.ConnectionError, exceptions.ChunkedEncodingError) as error:
+            if time.monotonic() >= end:  # while it connected or sent the request
+                raise DeadlineExceeded(_no_answer(seconds, error)) from error
             raise Unavailable(f"The connection broke. Received: {error}") from error
         except exceptions.RequestException as error:
             raise ServingError(f"The request failed. Received: {error}") from error
         return _json(response.status_code, content)
 
 
-def _read(response, deadline) -> bytes:
-    """Read the body; `requests` itself limits only the time between two bytes."""
+def _read(response, most) -> bytes:
+    """Return the body of an answer, decoded.
+
+    Raises:
+        AnswerTooLarge: if it has more than ``most`` bytes, before or after decoding.
+        InvalidAnswer: if it cannot be decoded.
+    """
     from requests import exceptions
     from urllib3.exceptions import HTTPError, ReadTimeoutError
 
-    read = getattr(response.raw, "read1", response.raw.read)  # urllib3 1 has no read1
-    socket = getattr(getattr(response.raw, "connection", None), "sock", None)
-    chunks: list[bytes] = []
+    coding = response.headers.get("Content-Encoding", "").strip().lower()
+    if coding not in ("", "identity", "gzip", "x-gzip"):
+        raise InvalidAnswer(f"An answer must be plain or gzip. Received: Content-Encoding: {_shorten(coding)}")
     try:
-        while True:
-            left = deadline - time.monotonic()
-            if left <= 0:
-                raise exceptions.ReadTimeout("the answer was still coming in")
-            if socket is not None:
-                socket.settimeout(left)
-            chunk = read(_CHUNK, decode_content=True)
-            if not chunk:
-                return b"".join(chunks)
-            chunks.append(chunk)
+        content = _at_most(most, lambda size: response.raw.read(size, decode_content=False))
     except ReadTimeoutError as error:
         raise exceptions.ReadTimeout(str(error)) from error
     except (HTTPError, OSError) as error:
-        if isinstance(error, exceptions.RequestException):
-            raise
         raise exceptions.ConnectionError(str(error)) from error
+    if "gzip" not in coding:
+        return content
+    try:
+        return _at_most(most, gzip.GzipFile(fileobj=io.BytesIO(content)).read)
+    except (OSError, EOFError, zlib.error) as error:
+        raise InvalidAnswer(f"An answer in gzip must be whole. Received: {error}") from error
+
+
+def _at_most(most, read) -> bytes:
+    """Call ``read(number of bytes)`` until nothing comes; return it all, or raise ``AnswerTooLarge``."""
+    content = bytearray()
+    while chunk := read(_CHUNK):
+        content += chunk
+        if len(content) > most:
+            raise AnswerTooLarge(f"An answer to this request has at most {most} bytes. Received: more")
+    return bytes(content)
 
 
 def _json(code, content) -> dict:
