@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from keras_coda.utils.atomic import new_file
+from keras_coda.utils.checks import require
+from keras_coda.utils.errors import UnreadableFileError
+from keras_coda.utils.reading import read_npz
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -151,18 +154,34 @@ class Explanation:
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> "Explanation":
-        """Read what :meth:`save` wrote."""
-        with np.load(path, allow_pickle=False) as file:
-            fields = dict(file)
-        fields["bias"] = float(fields["bias"])
-        if "wrt" in fields:
-            fields["wrt"] = str(fields["wrt"])
-        if "class_names" in fields:
-            fields["class_names"] = tuple(fields["class_names"].tolist())
-        return cls(**fields)
+        """Read what :meth:`save` wrote.
+
+        Raises:
+            UnreadableFileError: a ``ValueError``, if the file is damaged, or no explanation.
+        """
+        fields: dict[str, Any] = read_npz(path)
+        try:
+            fields["bias"] = float(fields["bias"])
+            if "wrt" in fields:
+                fields["wrt"] = str(fields["wrt"])
+            if "class_names" in fields:
+                fields["class_names"] = tuple(map(str, fields["class_names"].tolist()))
+            shapes = {name: value.shape for name, value in fields.items() if isinstance(value, np.ndarray)}
+            require(_fit(shapes), "The arrays of an explanation must fit each other", **shapes)
+            return cls(**fields)
+        except (IndexError, KeyError, TypeError, ValueError) as error:
+            raise UnreadableFileError(
+                f"The file must hold an explanation. Received: '{os.fspath(path)}' ({type(error).__name__}: {error})"
+            ) from error
 
     def _arrays(self) -> dict[str, np.ndarray]:
         return {name: value for name, value in vars(self).items() if isinstance(value, np.ndarray)}
+
+
+def _fit(shapes) -> bool:
+    batch, targets, *_ = shapes["contributions"]
+    same = {shapes["classes"], shapes["residual"]} == {(batch, targets)} and shapes["logits"] == shapes["probabilities"]
+    return same and {shapes["images"][0], shapes["logits"][0]} == {batch}
 
 
 def sigmoid(logits: np.ndarray) -> np.ndarray:

@@ -50,6 +50,6 @@ def get(name: str) -> Callable:
     Raises:
         ValueError: for any other name.
     """
-    if name not in _RESCALINGS:
+    if not isinstance(name, str) or name not in _RESCALINGS:
         raise ValueError(f"`rescaling` must be one of {sorted(_RESCALINGS)}. Received: rescaling={name!r}")
     return _RESCALINGS[name]

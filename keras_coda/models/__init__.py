@@ -16,3 +16,4 @@ from keras_coda.models.presets import preset_folder as preset_folder
 from keras_coda.models.presets import preset_names as preset_names
 from keras_coda.models.presets import preset_parameters as preset_parameters
 from keras_coda.models.torch_checkpoints import load_coda_checkpoint as load_coda_checkpoint
+from keras_coda.utils.errors import UnreadableFileError as UnreadableFileError

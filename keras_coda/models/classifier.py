@@ -13,6 +13,7 @@ from keras_coda.exporters import saved_model, single_file
 from keras_coda.models import presets
 from keras_coda.models.penalized import PenalizedModel
 from keras_coda.utils.checks import check_class_names, check_image_shape, require
+from keras_coda.utils.errors import UnreadableFileError
 
 # Copies for images of another size. They are kept here because Keras would save copies that are attributes of the model
 # with it. No copy refers to its model, so that they are deleted together.
@@ -188,6 +189,17 @@ class ExplainableClassifier(PenalizedModel):
         return saved_model.export_saved_model(self, filepath, warmup=warmup, **options)
 
     @classmethod
+    def weight_shapes(cls, config: dict) -> list[tuple[int, ...]] | None:
+        """Return the shapes of the weights of a network with these constructor arguments, without building it.
+
+        Subclasses that do so are safe from preset folders that name sizes for which there is no memory. None: unknown.
+
+        Raises:
+            Exception: for arguments that the constructor refuses.
+        """
+        return None
+
+    @classmethod
     def override_config(cls, config: dict, overrides: dict) -> dict:
         """Return the constructor arguments of a preset with some of them changed.
 
@@ -212,8 +224,9 @@ class ExplainableClassifier(PenalizedModel):
             A network of the preset's class, which must be this class or a subclass of it.
 
         Raises:
-            ValueError: for an unknown name (the message lists similar names), a preset of another class, a damaged
-                folder, or weights that do not exist or do not fit.
+            ValueError: for an unknown name (the message lists similar names), a preset of another class, or weights
+                that do not exist or do not fit.
+            UnreadableFileError: a ``ValueError``, if the folder is damaged.
         """
         preset = presets.Preset.of(name_or_folder)
         require(
@@ -224,12 +237,18 @@ class ExplainableClassifier(PenalizedModel):
             load_weights=load_weights,
         )
         network_class = preset.network_class(cls)
-        model = network_class(**network_class.override_config(preset.config, overrides))
+        try:
+            model = network_class(**network_class.override_config(preset.config, overrides))
+        except Exception as error:
+            if overrides or preset.weights is None:
+                raise
+            raise preset.unreadable(error) from error
         if preset.weights is not None and load_weights is not False:
             try:
                 keras.Model(model.inputs, model.outputs).load_weights(preset.weights)
-            except (ValueError, OSError, KeyError) as error:
-                raise ValueError(
+            except Exception as error:  # Keras and HDF5 raise many types for damaged files
+                wrong = ValueError if overrides else UnreadableFileError
+                raise wrong(
                     "The weights of the preset must fit the architecture. "
                     f"Received: '{preset.weights}' for overrides={overrides}. For another architecture train new "
                     f"weights: load_weights=False. ({error})"

@@ -9,6 +9,7 @@ from keras_coda.layers.dau import DAUConv2D
 from keras_coda.layers.encoding import AddInverse, PixelDropout
 from keras_coda.layers.head import GlobalSumPooling2D, LogitScaling
 from keras_coda.models.classifier import ExplainableClassifier
+from keras_coda.models.coda_net_presets import weight_shapes
 from keras_coda.utils.checks import check_image_shape, check_int, check_layers, require
 
 LOGIT_BIAS = math.log(0.1 / 0.9)  # CVPR 2021, section 3.2: every class starts at a probability of 0.1
@@ -79,11 +80,7 @@ class CoDANet(ExplainableClassifier):
         num_classes = check_int("num_classes", num_classes)
         require(num_classes >= 2, "`num_classes` must be at least 2 (two classes: 2)", num_classes=num_classes)
         input_shape = check_image_shape(input_shape)
-        if filters is None:
-            filters = (16, 32, 32, 64, num_classes)
-            strides = (1, 2, 1, 2, 1) if strides is None else strides
-        strides = 1 if strides is None else strides
-        filters, ranks, kernel_sizes, strides = check_layers(num_classes, filters, ranks, kernel_sizes, strides)
+        filters, ranks, kernel_sizes, strides = _layers(num_classes, filters, ranks, kernel_sizes, strides)
 
         # === Functional Model ===
         policy = keras.dtype_policies.get(dtype or keras.config.dtype_policy())
@@ -135,9 +132,28 @@ class CoDANet(ExplainableClassifier):
         return cls(**config)
 
     @classmethod
+    def weight_shapes(cls, config):
+        """Return the shapes of the weights of a network with these constructor arguments, without building it."""
+        if cls.__init__ is not CoDANet.__init__:
+            return None
+        channels = check_image_shape(config.get("input_shape", (None, None, 3)))[-1]
+        names = {"filters": None, "ranks": 16, "kernel_sizes": 3, "strides": None}
+        layers = (config.get(name, default) for name, default in names.items())
+        filters, ranks, kernel_sizes, _ = _layers(config.get("num_classes", 10), *layers)
+        return weight_shapes(channels, filters, ranks, kernel_sizes)
+
+    @classmethod
     def override_config(cls, config, overrides):
         """Return a preset's arguments with some changed; another ``num_classes`` also changes the last layer."""
         num_classes = overrides.get("num_classes", config.get("num_classes"))
         if num_classes != config.get("num_classes"):
             config = {**config, "filters": (*config["filters"][:-1], num_classes), "class_names": None}
         return super().override_config(config, overrides)
+
+
+def _layers(num_classes: int, filters, ranks, kernel_sizes, strides) -> tuple[tuple, tuple, tuple, tuple]:
+    """Return one checked entry per layer of each; without ``filters`` those of a small network of five layers."""
+    if filters is None:
+        filters = (16, 32, 32, 64, num_classes)
+        strides = (1, 2, 1, 2, 1) if strides is None else strides
+    return check_layers(num_classes, filters, ranks, kernel_sizes, 1 if strides is None else strides)

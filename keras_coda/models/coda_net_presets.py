@@ -4,6 +4,7 @@ This module imports nothing but the standard library: the command line loads it 
 """
 
 import difflib
+import math
 from typing import Any
 
 # Filters, ranks, kernel sizes and strides of each layer. The first two networks are the published ones (CVPR 2021,
@@ -78,12 +79,25 @@ def architecture(name: str) -> dict:
 def count_parameters(name: str) -> int:
     """Return a preset's number of parameters, without building the network."""
     config = architecture(name)
-    total, channels = 0, 2 * config["input_shape"][-1]
-    for units, rank, size in zip(config["filters"], config["ranks"], config["kernel_sizes"], strict=True):
-        patch = size * size * channels
-        total += patch * rank + units * patch * (rank + 1)  # B, then A and b of every unit
+    sizes = [(size, size) for size in config["kernel_sizes"]]
+    shapes = weight_shapes(config["input_shape"][-1], config["filters"], config["ranks"], sizes)
+    return sum(map(math.prod, shapes))
+
+
+def weight_shapes(channels: int, filters, ranks, kernel_sizes) -> list[tuple[int, ...]]:
+    """Return the shapes of a network's weights, layer by layer: B, then A and b of all units in one array.
+
+    Args:
+        channels: of images.
+        filters: ints, one per layer.
+        ranks: ints, one per layer.
+        kernel_sizes: pairs of ints, one per layer.
+    """
+    shapes, channels = [], 2 * channels
+    for units, rank, size in zip(filters, ranks, kernel_sizes, strict=True):
+        shapes += [(*size, channels, rank), (*size, channels, units, rank + 1)]
         channels = units
-    return total
+    return shapes
 
 
 def check_name(name: str, known: tuple[str, ...] = tuple(_ARCHITECTURES)) -> str:

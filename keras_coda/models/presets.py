@@ -2,19 +2,24 @@
 
 import dataclasses
 import hashlib
+import inspect
 import json
 import os
+from collections import Counter
 from pathlib import Path
 from typing import TypeVar
 
 import keras
 
-from keras_coda.models import coda_net_presets
+from keras_coda.models import coda_net_presets, weights_files
 from keras_coda.utils.atomic import new_folder
 from keras_coda.utils.checks import require
+from keras_coda.utils.errors import UnreadableFileError
+from keras_coda.utils.reading import read_json
 
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.weights.h5"
+_LARGEST_CONFIG = 2**24  # bytes
 _Network = TypeVar("_Network")
 _SHIPPED = Path(__file__).parent / "shipped"
 _TABLES = {"keras_coda>CoDANet": coda_net_presets}  # registered name of a class -> the module with its architectures
@@ -42,7 +47,8 @@ class Preset:
         """Look up a name, or read a folder.
 
         Raises:
-            ValueError: if it is neither a preset's name nor a preset folder, or the folder is damaged.
+            ValueError: if it is neither a preset's name nor a preset folder.
+            UnreadableFileError: if the folder is damaged.
         """
         folder = preset_folder(name_or_folder)
         if folder is None:
@@ -56,7 +62,39 @@ class Preset:
 
         Raises:
             ValueError: if the preset's class is unknown, or not ``wanted`` or a subclass of it.
+            UnreadableFileError: if the network would have other weights than those of the folder.
         """
+        network_class = self._find_class(wanted)
+        if self.weights is not None:
+            self._check_sizes(network_class)
+        return network_class
+
+    def _check_sizes(self, network_class):
+        """Check the configuration before a network is built: a damaged one may ask for any number of weights."""
+        parameters = inspect.signature(network_class.__init__).parameters
+        unknown = [name for name in self.config if name not in parameters]
+        takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
+        if unknown and not takes_any:
+            raise self.unreadable(f"{network_class.__name__} has no {unknown[:5]}")
+        try:
+            expected = network_class.weight_shapes(self.config)
+        except Exception as error:
+            raise self.unreadable(error) from error
+        found = weights_files.array_shapes(self.weights)
+        missing = Counter(expected or ()) - Counter(found)
+        if missing:
+            raise self.unreadable(f"weights of shape {next(iter(missing))} are missing in '{WEIGHTS_FILE}'")
+
+    def unreadable(self, reason) -> UnreadableFileError:
+        """Return the error that the folder is damaged."""
+        folder = None if self.weights is None else str(self.weights.parent)
+        text = f"{type(reason).__name__}: {reason}" if isinstance(reason, Exception) else reason
+        return UnreadableFileError(
+            "Configuration and weights of a preset must be as `save_to_preset` wrote them. "
+            f"Received: '{folder}' ({_shorten(text)})"
+        )
+
+    def _find_class(self, wanted):
         if self.class_name == keras.saving.get_registered_name(wanted):
             return wanted
         found = keras.saving.get_registered_object(self.class_name)
@@ -64,6 +102,7 @@ class Preset:
         require(
             found is not None, "The class of a preset must be registered with Keras", fix, class_name=self.class_name
         )
+        require(isinstance(found, type), "The class of a preset must be a network", class_name=self.class_name)
         if issubclass(wanted, found):
             return wanted
         fix = f"Use {found.__name__}.from_preset"
@@ -106,7 +145,7 @@ def preset_parameters(name: str) -> int:
 
 def is_name(name_or_folder: str | os.PathLike) -> bool:
     """Return whether this is a preset's name and no folder of that name takes precedence."""
-    is_folder = (Path(name_or_folder).expanduser() / CONFIG_FILE).is_file()
+    is_folder = _has_config(Path(name_or_folder).expanduser())
     return str(name_or_folder) in preset_names() and not is_folder
 
 
@@ -117,16 +156,16 @@ def preset_folder(name_or_folder: str | os.PathLike) -> Path | None:
         ValueError: if it is neither a preset's name nor a preset folder.
     """
     path = Path(name_or_folder).expanduser()
-    if (path / CONFIG_FILE).is_file():
+    if _has_config(path):
         return path
-    if path.is_dir() and str(name_or_folder) not in preset_names():
+    if os.path.isdir(path) and str(name_or_folder) not in preset_names():
         raise ValueError(
             f"A preset folder holds '{CONFIG_FILE}' and '{WEIGHTS_FILE}', as `save_to_preset` writes them. "
             f"Received: '{path}' with {sorted(file.name for file in path.iterdir())[:10]}"
         )
     _find(name_or_folder)
     shipped = _SHIPPED / str(name_or_folder)
-    return shipped if (shipped / CONFIG_FILE).is_file() else None
+    return shipped if _has_config(shipped) else None
 
 
 def write(path: str | os.PathLike, class_name: str, config: dict, save_weights, **facts) -> None:
@@ -162,27 +201,48 @@ def read(path: str | os.PathLike) -> tuple[dict, Path]:
         ``(contents, weights)``: the contents of ``config.json`` and the path of the weights file.
 
     Raises:
-        ValueError: if a file is missing or was changed since it was written.
+        UnreadableFileError: if a file is missing or was changed since it was written.
     """
     path = Path(path)
     weights = path / WEIGHTS_FILE
     try:
-        contents = json.loads((path / CONFIG_FILE).read_text(encoding="utf-8"))
+        contents = read_json(path / CONFIG_FILE, _LARGEST_CONFIG)
         config, sha256 = contents["config"], contents["weights_sha256"]
+        _check_types(contents)
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ValueError(
+        raise UnreadableFileError(
             f"'{CONFIG_FILE}' of a preset must be as `save_to_preset` wrote it. Received: '{path / CONFIG_FILE}' "
-            f"({type(error).__name__}: {error})"
+            f"({_shorten(f'{type(error).__name__}: {error}')})"
         ) from error
     if not isinstance(config, dict):
-        raise ValueError(f"`config` in '{path / CONFIG_FILE}' must be an object. Received: config={config!r}")
+        received = _shorten(f"config={config!r}")
+        raise UnreadableFileError(f"`config` in '{path / CONFIG_FILE}' must be an object. Received: {received}")
     if not weights.is_file() or _sha256(weights) != sha256:
         size = f"{weights.stat().st_size} bytes" if weights.is_file() else "no such file"
-        raise ValueError(
+        raise UnreadableFileError(
             "The weights of a preset must be as `save_to_preset` wrote them. "
             f"Received: '{weights}' ({size}), truncated or changed. Copy the folder again."
         )
     return contents, weights
+
+
+def _check_types(contents):
+    """Check what is not checked where it is used. In a `dtype`, Keras would import any module that the file names."""
+    types = {"class": str, "training_figures": dict}
+    parts = {name: contents[name] for name in types if name in contents}
+    if isinstance(contents["config"], dict):
+        types |= dict.fromkeys(("dtype", "name"), str)
+        parts |= {name: contents["config"][name] for name in ("dtype", "name") if contents["config"].get(name)}
+    for name, value in parts.items():
+        require(isinstance(value, types[name]), f"`{name}` must be a {types[name].__name__}", type=type(value).__name__)
+
+
+def _has_config(folder):
+    return os.path.isfile(folder / CONFIG_FILE)  # False also for names that are no path
+
+
+def _shorten(text):
+    return text if len(text) <= 300 else f"{text[:300]}..."
 
 
 def _find(name):

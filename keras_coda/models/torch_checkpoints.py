@@ -12,7 +12,10 @@ from typing import Any
 import numpy as np
 
 from keras_coda.models.coda_net import LOGIT_BIAS, CoDANet
+from keras_coda.utils.checks import require
+from keras_coda.utils.errors import UnreadableFileError
 from keras_coda.utils.optional import import_optional
+from keras_coda.utils.reading import check_archive, read_npz
 
 # After an optional "state/" (.npz) and "module." (multi-GPU training): the layer's index; 0 is B, 1 is A and b.
 _KEY = re.compile(r"^(?:state/)?(?:module\.)?(?:\w+\.)*?(\d+)\.weight_mod\.weighting_f\.([01])\.(weight|bias)$")
@@ -51,8 +54,8 @@ def load_coda_checkpoint(
     Raises:
         FileNotFoundError: if there is no such file.
         ImportError: if the file is a pickle and PyTorch is not installed.
-        ValueError: if the file cannot be read, keys are missing or unknown, shapes contradict each other, or the
-            strides are not given.
+        UnreadableFileError: a ``ValueError``, if the file cannot be read, or holds far more than its size.
+        ValueError: if keys are missing or unknown, shapes contradict each other, or the strides are not given.
 
     Example:
         >>> model = load_coda_checkpoint("s_coda_sq.pt", strides=(1, 1, 2, 1, 1, 2, 1, 1, 1))  # doctest: +SKIP
@@ -111,18 +114,12 @@ def load_coda_checkpoint(
 
 def _read(path: Path) -> tuple[dict[str, np.ndarray], dict]:
     """Return a file's tensors by key, and its ``config/...`` entries without that prefix."""
-    with path.open("rb") as file:
-        is_npz = _holds_only_arrays(file)
     try:
-        if is_npz:
-            with np.load(path, allow_pickle=False) as archive:
-                entries = dict(archive)
-        else:
-            entries = _read_pickle(path)
-    except ImportError:
+        entries = read_npz(path) if _holds_only_arrays(path) else _read_pickle(path)
+    except (ImportError, UnreadableFileError):
         raise
-    except Exception as error:  # both libraries raise many types of errors for damaged files
-        raise ValueError(
+    except Exception as error:  # PyTorch raises many types of errors for damaged files
+        raise UnreadableFileError(
             "A checkpoint is a PyTorch state dict, or a .npz of one. "
             f"Received: '{path}', which cannot be read, truncated perhaps ({type(error).__name__}: {error})"
         ) from error
@@ -132,11 +129,12 @@ def _read(path: Path) -> tuple[dict[str, np.ndarray], dict]:
     return {key: value for key, value in entries.items() if not key.startswith("config/")}, config
 
 
-def _holds_only_arrays(file) -> bool:
+def _holds_only_arrays(path: Path) -> bool:
     """Return whether a file is a .npz. PyTorch files are zip files, too, but have members other than .npy files."""
-    if not zipfile.is_zipfile(file):
+    if not zipfile.is_zipfile(path):
         return False
-    with zipfile.ZipFile(file) as archive:
+    check_archive(path)
+    with zipfile.ZipFile(path) as archive:
         return all(name.endswith(".npy") for name in archive.namelist())
 
 
@@ -149,6 +147,10 @@ def _read_pickle(path: Path) -> dict[str, np.ndarray]:
         alternative="convert the state dict to .npz on a machine that has PyTorch",
     )
     state = torch.load(path, map_location="cpu", weights_only=True)
+    for key, value in state.items():
+        # A tensor may repeat one number as often as it likes.
+        has_all = value.numel() * value.element_size() <= value.untyped_storage().nbytes()
+        require(isinstance(key, str) and has_all, "A state dict holds whole tensors by name", key=key)
     return {key: value.detach().to(torch.float32).numpy() for key, value in state.items()}
 
 

@@ -71,7 +71,7 @@ class _Body(io.RawIOBase):
 class _Response(http.client.HTTPResponse):
     def __init__(self, sock, *args, **kwargs):
         super().__init__(sock, *args, **kwargs)
-        self.fp: Any = io.BufferedReader(_Body(sock, self.fp.detach()))
+        self.fp = io.BufferedReader(_Body(sock, self.fp.detach()))
 
 
 class _Limited(http.client.HTTPConnection):

@@ -10,8 +10,10 @@ from pathlib import Path
 
 import keras
 
+from keras_coda.models.weights_files import array_shapes
 from keras_coda.training.recipes import upgrade
 from keras_coda.utils.atomic import new_folder
+from keras_coda.utils.errors import UnreadableFileError
 from keras_coda.utils.run_folder import RunFolder
 
 ARGUMENTS, BACKUPS, LOG, MODEL = "training.json", "backup", "log.csv", "model"
@@ -66,7 +68,7 @@ def restore(model: keras.Model, out: Path) -> int:
     """Load the weights and the state of the optimizer from the last backup; return how many epochs it has seen.
 
     Raises:
-        ValueError: if the backup is damaged or belongs to another network.
+        UnreadableFileError: a ``ValueError``, if the backup is damaged or belongs to another network.
     """
     backups = _backups(out / BACKUPS)
     if not backups:
@@ -74,9 +76,10 @@ def restore(model: keras.Model, out: Path) -> int:
     path, epoch = backups[-1]
     model.optimizer.build(model.trainable_variables)
     try:
+        array_shapes(path / _WEIGHTS)
         model.load_weights(str(path / _WEIGHTS))
-    except (ValueError, OSError, KeyError) as error:
-        raise ValueError(
+    except Exception as error:  # Keras and HDF5 raise many types for damaged files
+        raise UnreadableFileError(
             f"The backup must fit the network. Received: '{path}' ({error}). Begin anew with `restart` (--restart)."
         ) from error
     return epoch

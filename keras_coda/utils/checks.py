@@ -3,6 +3,7 @@
 import math
 import operator
 import warnings
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -272,6 +273,7 @@ def check_class_names(class_names, num_classes: int) -> tuple[str, ...] | None:
     """Return the names as a tuple of strings, or None for None; raise ``ValueError`` unless there is one per class."""
     if class_names is None:
         return None
+    require(isinstance(class_names, Iterable), "`class_names` must be a list of names", class_names=class_names)
     class_names = tuple(str(name) for name in class_names)
     if len(class_names) != num_classes:
         raise ValueError(

@@ -9,7 +9,11 @@ class TrainingDivergedError(RuntimeError):
     """The loss of a training is NaN or infinite."""
 
 
-class UnreadableImageError(ValueError):
+class UnreadableFileError(ValueError):
+    """A file of a network, of an explanation or of figures is damaged, or was not written by this package."""
+
+
+class UnreadableImageError(UnreadableFileError):
     """An image file is missing, damaged, too large or of another format; the message names it and the reason."""
 
 

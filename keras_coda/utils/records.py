@@ -4,13 +4,13 @@ import dataclasses
 import json
 import math
 import os
-from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
 
 from keras_coda.utils.atomic import new_file
 from keras_coda.utils.checks import require
+from keras_coda.utils.reading import read_json
 
 
 class Record:
@@ -48,8 +48,9 @@ class Record:
 
         Raises:
             ValueError: if the file holds something else.
+            UnreadableFileError: a ``ValueError``, if it is no JSON.
         """
-        contents = json.loads(Path(path).read_text(encoding="utf-8"))
+        contents = read_json(path)
         is_dict = isinstance(contents, dict)
         found = contents.get(cls.json_key) if is_dict else type(contents).__name__
         fields = dataclasses.fields(cls)

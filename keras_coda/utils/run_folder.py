@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from keras_coda.utils.atomic import new_file
+from keras_coda.utils.errors import UnreadableFileError
+from keras_coda.utils.reading import read_json
 
 
 class RunFolder:
@@ -101,7 +103,9 @@ class RunFolder:
     def _recorded(self):
         if self._restart or not self._file.exists():
             return None
-        recorded = json.loads(self._file.read_text(encoding="utf-8"))
+        recorded = read_json(self._file)
+        if not isinstance(recorded, dict):
+            raise UnreadableFileError(f"The arguments of a {self._what} must be an object. Received: '{self._file}'")
         return self._upgrade(recorded) if self._upgrade else recorded
 
     def _merged(self):
