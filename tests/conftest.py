@@ -31,6 +31,16 @@ def seeded():
     keras.config.set_dtype_policy("float32")
 
 
+@pytest.fixture
+def eagerly():
+    """Run what TensorFlow would trace as it comes: for claims that do not depend on it, since tracing takes longer."""
+    import tensorflow as tf
+
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
+
+
 @pytest.fixture(scope="session")
 def digits():
     keras.utils.set_random_seed(0)

@@ -31,6 +31,7 @@ def decode(data, shape: tuple[int, int, int]):
     return tf.clip_by_value(tf.ensure_shape(resized, shape), 0.0, 255.0)
 
 
+@tf.function(autograph=False)  # traced once for all networks that a process exports
 def decode_pixels(data, channels: int):
     """Decode a file to the pixels that `read_image` returns: ``(H, W, channels)`` uint8.
 

@@ -18,6 +18,7 @@ from keras import ops
 
 from keras_coda.explanations.decomposition import Decomposition
 from keras_coda.exporters import schema
+from keras_coda.layers.factored import automatic_gradients
 from keras_coda.utils.checks import check_int, check_pair, require
 
 
@@ -132,12 +133,17 @@ class Signatures:
         """
         import tensorflow as tf
 
-        offered = schema.signatures(schema.takes_files(self.image_shape))
-        # A signature and its variant for files, and all variants for files, share graphs, which are traced and stored
-        # once: half of the time and of the size of an export.
-        names = {name.removesuffix(schema.BYTES) for name in offered}
-        shared = {name: tf.function(getattr(self, name), autograph=False) for name in names}
-        decode = tf.function(self._decoded, autograph=False)
+        takes_files = schema.takes_files(self.image_shape)
+        offered = schema.signatures(takes_files)
+        # A signature and its variant for files, and all variants for files, share graphs. Each is traced here, once: a
+        # `tf.function` that several others call would be traced by its first and again by its second caller.
+        shared = {}
+        for name in (name for name in offered if not name.endswith(schema.BYTES)):
+            function = tf.function(getattr(self, name), autograph=False)
+            with automatic_gradients():
+                shared[name] = function.get_concrete_function(*self.specs(offered[name].inputs))
+        files = [tf.TensorSpec([None], tf.string, "image_bytes")]
+        decode = tf.function(self._decoded, autograph=False).get_concrete_function(*files) if takes_files else None
         return {
             name: (self._function(each, shared[name.removesuffix(schema.BYTES)], decode), self.specs(each.inputs))
             for name, each in offered.items()
@@ -153,10 +159,10 @@ class Signatures:
         }  # fmt: skip
         return [tf.TensorSpec([sizes[axis] for axis in each.axes], each.dtype, name) for name, each in inputs.items()]
 
-    def _function(self, signature: schema.Signature, method: Callable, decode: Callable) -> Callable:
+    def _function(self, signature: schema.Signature, method: Callable, decode: Callable | None) -> Callable:
         def serve(*tensors):
             given = dict(zip(signature.inputs, tensors, strict=True))
-            if "image_bytes" in given:
+            if decode is not None and "image_bytes" in given:
                 given["images"] = decode(given.pop("image_bytes"))
             given["images"] = _checked_pixels(given["images"])
             if "classes" in given:

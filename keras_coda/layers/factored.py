@@ -8,13 +8,32 @@ Shapes: N locations (of all images), d entries of a patch, f units, R = rank + 1
 automatic differentiation would keep, or scatter, tensors as large as all the others together.
 """
 
+import contextlib
+import contextvars
+from collections.abc import Iterator
+
 import keras
 from keras import ops
+
+_has_own_gradients = contextvars.ContextVar("has_own_gradients", default=True)
+
+
+@contextlib.contextmanager
+def automatic_gradients() -> Iterator[None]:
+    """Trace functions whose gradients are left to automatic differentiation: the same values, with more memory.
+
+    For exports: a SavedModel stores a graph of its own for every gradient that is written by hand.
+    """
+    token = _has_own_gradients.set(False)
+    try:
+        yield
+    finally:
+        _has_own_gradients.reset(token)
 
 
 def _with_gradient(function):
     """Use the gradient that ``function`` returns with its outputs; on Torch, where Keras accepts only one, autodiff."""
-    if keras.backend.backend() == "torch":
+    if keras.backend.backend() == "torch" or not _has_own_gradients.get():
         return lambda *arguments: function(*arguments)[0]
     return ops.custom_gradient(function)
 

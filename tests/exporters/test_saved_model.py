@@ -116,6 +116,20 @@ def test_bad_input_is_refused_by_the_graph_itself(signatures, changed, message):
                 signature(**arguments)
 
 
+def test_a_served_network_can_be_differentiated_as_in_keras(color_with_linear_map):
+    loaded = tf.saved_model.load(str(color_with_linear_map.folder))  # kept: gradients need its variables
+
+    def gradient(logits_of):
+        x = tf.constant(pixels(2, RGB), tf.float32)
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            total = tf.reduce_sum(logits_of(x)[:, 1])
+        return tape.gradient(total, x)
+
+    served = gradient(lambda x: loaded.signatures["serving_default"](images=x)["logits"])
+    np.testing.assert_allclose(served, gradient(color_with_linear_map.model), rtol=1e-4, atol=1e-7)
+
+
 def test_an_empty_batch_gives_an_empty_answer(signatures):
     results = signatures["contributions_bytes"](image_bytes=tf.zeros((0,), tf.string))
     assert results["contributions"].shape == (0, 2, *RGB[:2])

@@ -5,7 +5,6 @@ import importlib
 import json
 import logging
 import os
-import subprocess
 import sys
 import zipfile
 
@@ -334,10 +333,3 @@ def test_silence_ends_with_the_work(capfd):
     os.write(2, b"shown")
     assert capfd.readouterr().err == "shown"
     assert logging.getLogger("tf2onnx").isEnabledFor(logging.WARNING)
-
-
-def test_converters_load_without_the_libraries_they_use():
-    libraries = {"onnx", "tf2onnx", "onnxruntime", "ai_edge_litert"}
-    code = f"import sys, keras_coda.exporters.single_file; print({libraries} & set(sys.modules))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "set()"

@@ -178,7 +178,7 @@ def test_data_sets_are_explained_batch_by_batch(capsys):
         explanation.contributions for explanation in model.explain_batches([images[:4], images[4:]], verbose=False)
     ]
     np.testing.assert_allclose(np.concatenate(plain), whole.contributions, atol=1e-6)
-    with pytest.raises(ValueError, match="`classes` must be None or an int here"):
+    with pytest.raises(ValueError, match="`classes` must be None, an int or a name here"):
         next(model.explain_batches(data, classes=[1, 2, 0]))
 
 

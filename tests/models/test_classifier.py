@@ -94,6 +94,7 @@ def test_the_penalty_of_linear_maps_names_the_layer_that_it_needs():
         model.train_on_batch(pixels(3), np.array([0, 1, 2]))
 
 
+@pytest.mark.usefixtures("eagerly")
 @pytest.mark.parametrize("is_trained", [False, True])
 def test_a_saved_network_loads_without_a_warning(is_trained, tmp_path):
     model, images, labels = small(), pixels(6), np.arange(6) % 3

@@ -48,6 +48,7 @@ def networks(draw):
     return arguments, (size, size + draw(st.integers(0, 3)), channels)
 
 
+@pytest.mark.usefixtures("eagerly")
 @settings(max_examples=8)
 @given(networks(), st.integers(0, 9))
 def test_contributions_sum_to_logit_for_any_architecture(network, seed):
@@ -93,6 +94,7 @@ def test_logits_and_linear_map_equal_the_loops_of_the_paper(rescaling):
         np.testing.assert_allclose(explanation.contributions[i], maps, atol=1e-5 * np.abs(maps).max())
 
 
+@pytest.mark.usefixtures("eagerly")
 def test_classes_can_be_chosen_in_every_form():
     model, images = small(), pixels()
     everything = model.explain(images, np.tile([0, 1, 2], (2, 1)))
@@ -134,6 +136,7 @@ def test_explanation_survives_a_file(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["maps.npz"]
 
 
+@pytest.mark.usefixtures("eagerly")
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
 def test_explanations_are_float32_exact_under_every_policy(policy):
     mixed, exact = small(dtype=policy), small()

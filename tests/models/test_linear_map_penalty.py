@@ -99,6 +99,7 @@ def test_fit_logs_the_map_and_makes_it_smaller():
     assert regularized["loss"][-1] > regularized["val_loss"][-1] + regularized["linear_map"][-1]
 
 
+@pytest.mark.usefixtures("eagerly")
 @pytest.mark.slow
 def test_a_saved_model_goes_on_with_its_regularization(tmp_path):
     images, labels = penalized.make_images(4, 2)

@@ -139,6 +139,7 @@ def test_labels_of_every_form(form):
     assert np.isnan(ops.convert_to_numpy(soft_labels(np.array([3, -1]), 3))).all()
 
 
+@pytest.mark.usefixtures("eagerly")
 def test_a_label_that_does_not_exist_makes_the_loss_nan():
     model = make_model()
     model.compile(penalties=[MapConsistency(MU)])
@@ -188,6 +189,7 @@ def test_fit_on_images_of_any_size_logs_it_and_makes_maps_foretell_better():
     assert after[1] < 0.5 * after[0]
 
 
+@pytest.mark.usefixtures("eagerly")
 @pytest.mark.slow
 def test_a_saved_model_goes_on_with_it_and_another_compilation_ends_it(tmp_path):
     images, labels = make_images()

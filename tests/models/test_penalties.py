@@ -17,6 +17,7 @@ from tests.helpers.penalized import make_images, make_model, step
 every_penalty = pytest.mark.parametrize("name", sorted(PENALTIES))
 
 
+@pytest.mark.usefixtures("eagerly")
 @every_penalty
 def test_a_penalty_can_be_given_by_name_and_is_saved_and_described(name, tmp_path):
     penalty = PENALTIES[name](0.25)

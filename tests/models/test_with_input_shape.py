@@ -101,6 +101,7 @@ def test_a_copy_is_no_part_of_the_model_or_its_files(tmp_path):
     )
 
 
+@pytest.mark.usefixtures("eagerly")
 def test_a_copy_ends_with_its_model():
     model = make_model()
     copy = model.with_input_shape(ANY)

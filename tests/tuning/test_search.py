@@ -327,21 +327,3 @@ def test_two_workers_share_the_trials_of_a_chief(preset, tmp_path):
     assert sorted(path.stem for path in (tmp_path / "out" / "trials").glob("*.json")) == [
         "chief", "oracle", "worker-1", "worker-2",
     ]  # each worker has ended at least one  # fmt: skip
-
-
-# === Optional ===
-
-
-@pytest.mark.slow
-def test_the_package_does_not_need_keras_tuner_until_it_tunes():
-    code = "import sys; sys.modules['keras_tuner'] = None; import keras_coda.tuning.temperature\n"
-    code += "for name in ('tune', 'CoDAHyperModel'):\n    try: getattr(keras_coda.tuning, name)\n"
-    code += "    except ImportError as error: print(error)\nprint(hasattr(keras_coda.tuning, 'tuna'))"
-    environment = {**os.environ, "KERAS_BACKEND": "jax"}  # is imported faster
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
-    *missing, other = done.stdout.splitlines()
-    assert len(missing) == 2
-    for message in missing:
-        assert message.startswith("Hyperparameter search needs KerasTuner.")
-        assert 'pip install "keras-coda[tune]"' in message
-    assert other == "False"

@@ -1,4 +1,6 @@
 import json
+import os
+import subprocess
 import sys
 
 import pytest
@@ -30,3 +32,29 @@ def test_the_error_names_the_extra(monkeypatch):
         require_installed("no_such_module", extra="explore")
     assert not is_installed("no_such_module")
     assert not is_installed("no_such_module.inner")
+
+
+CODE = """
+import sys
+for name in ("matplotlib", "keras_tuner"):  # hidden, since Keras imports the former where it finds it
+    sys.modules[name] = None
+import keras_coda.exporters.single_file, keras_coda.tuning.temperature, keras_coda.visualization
+print({"tf_explain", "onnx", "tf2onnx", "onnxruntime", "ai_edge_litert"} & set(sys.modules))
+for name in ("tune", "CoDAHyperModel"):
+    try: getattr(keras_coda.tuning, name)
+    except ImportError as error: print(error)
+print(hasattr(keras_coda.tuning, "tuna"))
+"""
+
+
+@pytest.mark.slow
+def test_no_room_needs_or_imports_what_is_optional_until_it_is_used():
+    environment = {**os.environ, "KERAS_BACKEND": "jax"}  # is imported faster
+    done = subprocess.run([sys.executable, "-c", CODE], env=environment, capture_output=True, text=True, check=True)
+    imported, *missing, other = done.stdout.splitlines()
+    assert imported == "set()"
+    assert len(missing) == 2
+    for message in missing:
+        assert message.startswith("Hyperparameter search needs KerasTuner.")
+        assert 'pip install "keras-coda[tune]"' in message
+    assert other == "False"

@@ -1,8 +1,6 @@
 """Claims about the pictures: colors, opacity, scales, captions, and files that are whole."""
 
 import gc
-import subprocess
-import sys
 import weakref
 
 import numpy as np
@@ -270,10 +268,3 @@ def test_figures_are_not_registered_and_are_freed():
 
 def test_figures_show_themselves_in_a_notebook():
     assert plot_contributions(**arguments(1, 1))._repr_png_().startswith(b"\x89PNG")
-
-
-@pytest.mark.slow
-def test_the_module_is_imported_without_matplotlib():
-    # Hidden, since Keras imports it where it finds it.
-    check = "import sys; sys.modules['matplotlib'] = None; import keras_coda.visualization"
-    subprocess.run([sys.executable, "-c", check], check=True)
