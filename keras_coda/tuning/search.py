@@ -9,16 +9,17 @@ add the chief's address to ``no_proxy``, or the workers wait for an hour.
 
 import gc
 import itertools
-import json
 import math
 import os
 from typing import Any
 
 import keras
 import keras_tuner
+from keras_tuner.src.distribute.utils import has_chief_oracle, is_chief_oracle
 
 from keras_coda.data.load import Data
 from keras_coda.training.recipes import upgrade
+from keras_coda.tuning import resuming
 from keras_coda.tuning.hypermodel import WEIGHTED, CoDAHyperModel
 from keras_coda.tuning.results import HYPERPARAMETERS, METRICS, TuningResult
 from keras_coda.utils.checks import check_int, require
@@ -43,7 +44,8 @@ def tune(
 ) -> TuningResult | None:
     """Search for hyperparameters; the same call resumes a search that was interrupted.
 
-    A resumed search starts again with the trial during which it was interrupted.
+    A resumed search starts again with the trial during which it was interrupted. Files are written whole or not at
+    all, so that a kill or a full disk loses no other trial.
 
     Args:
         data: see :func:`keras_coda.data.load`. The search chooses by the validation images, so the accuracy of the
@@ -85,8 +87,12 @@ def tune(
     arguments = searched | hypermodel.describe()
     folder = RunFolder(out, arguments, file=ARGUMENTS, what="search", leaves=(TRIALS, RESULT), upgrade=upgrade)
     folder.begin()
-    tuner, is_worker = _open_tuner(oracle, hypermodel, folder.path)
-    tuner.search(epochs=epochs, verbose=verbose)
+    try:
+        with resuming.whole_files():
+            tuner, is_worker = _open_tuner(oracle, hypermodel, folder.path)
+            tuner.search(epochs=epochs, verbose=verbose)
+    except keras_tuner.errors.FatalError as error:
+        raise error.__cause__ or error from None
     if is_worker:
         return None
     result = TuningResult(_formula(oracle.objective, hypermodel.weights), _rows(oracle, epochs))
@@ -99,17 +105,12 @@ def tune(
 
 def _open_tuner(oracle, hypermodel, out):
     """Return ``(tuner, is_worker)``; the tuner has the trials that the search has made so far."""
-    try:
-        tuner = _Tuner(oracle, hypermodel, directory=str(out), project_name=TRIALS)
-        is_worker = tuner.oracle is not oracle  # but a client of the chief process
-        # KerasTuner reloads only if there is a file named after this process; a chief's trials have another name.
-        if not is_worker and (out / TRIALS / "oracle.json").exists():
-            oracle.reload()
-    except json.JSONDecodeError as error:
-        raise ValueError(
-            f"The files of a search must be complete. Received: '{out / TRIALS}', where oracle.json or a trial.json "
-            f"was cut off while it was written ({error}). Choose another folder."
-        ) from error
+    if not (has_chief_oracle() and not is_chief_oracle()):
+        resuming.repair(oracle, out / TRIALS)
+    tuner = _Tuner(oracle, hypermodel, directory=str(out), project_name=TRIALS)
+    is_worker = tuner.oracle is not oracle  # but a client of the chief process
+    if not is_worker:  # KerasTuner reloads only if there is a file named after this process; a chief's has another name
+        resuming.reload(oracle, out / TRIALS)
     return tuner, is_worker
 
 
@@ -125,7 +126,10 @@ class _Tuner(keras_tuner.Tuner):
             weights.load_weights(self._get_checkpoint_fname(values["tuner/trial_id"]))
         epochs, initial_epoch = values.get("tuner/epochs", epochs), values.get("tuner/initial_epoch", 0)
         history = self.hypermodel.fit(hp, model, epochs=epochs, initial_epoch=initial_epoch, verbose=verbose)
-        weights.save_weights(self._get_checkpoint_fname(trial.trial_id), overwrite=True)
+        try:
+            weights.save_weights(self._get_checkpoint_fname(trial.trial_id), overwrite=True)
+        except OSError as error:  # a full disk, which is no fault of the trial: when the search goes on, it runs again
+            raise keras_tuner.errors.FatalError from error
         return history
 
 

@@ -218,9 +218,6 @@ def test_the_folder_of_another_search_is_refused(data, preset, tmp_path, kill):
     (tmp_path / "foreign" / "trials").mkdir(parents=True)
     with pytest.raises(ValueError, match="must be new or hold a search.*'trials'"):
         search(data, preset, tmp_path / "foreign", trials=1)
-    (tmp_path / "out" / "trials" / "oracle.json").write_text('{"ongoing')
-    with pytest.raises(ValueError, match="oracle.json.*cut off"):
-        search(data, preset, tmp_path / "out", trials=2)
 
 
 def test_a_search_that_version_0_1_0_finished_is_read_and_not_repeated(data, preset, tmp_path, kill):
