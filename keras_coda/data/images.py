@@ -95,8 +95,7 @@ def check_channels(channels: int) -> None:
 
 def to_pixels(image, channels: int) -> np.ndarray:
     """Return an image of Pillow as ``(H, W, channels)``, uint8: gray or RGB."""
-    if image.mode != "RGB":  # by way of RGB also to gray: palettes would be rounded in another way
-        image = image.convert("RGB")
+    image = _rgb(image)  # also on the way to gray: palettes would be rounded in another way
     array = np.asarray(image.convert("L") if channels == 1 else image)
     return array.reshape(*array.shape[:2], channels)
 
@@ -215,13 +214,23 @@ def _decoded(image):
         return _eight_bits(image)
     transparent = image.info.get("transparency")
     if area is None or (transparent is None and area == (0, 0, *image.size)):
-        return image if image.mode == "RGB" else image.convert("RGB")
+        return _rgb(image)
     # TensorFlow begins a GIF with a black picture. Pillow takes colors of the palette.
     shown = np.zeros(image.size[::-1], bool)
     shown[area[1] : area[3], area[0] : area[2]] = True
     if transparent is not None:
         shown &= np.asarray(image) != transparent
     return Image.fromarray(np.where(shown[..., None], np.asarray(image.convert("RGB")), np.uint8(0)))
+
+
+def _rgb(image):
+    """Return an image of Pillow as RGB."""
+    from PIL import Image
+
+    if image.mode == "CMYK":  # as TensorFlow does it; Pillow rounds in another way
+        rest = 255 - np.asarray(image, "uint16")
+        return Image.fromarray((rest[..., :3] * rest[..., 3:] // 255).astype("uint8"))
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def _eight_bits(image):

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from keras_coda.data.images import MAX_PIXELS, MAX_STEPS, SIGNATURES, resizing
 
-_FIX = "Save it as JPEG (gray or RGB), PNG, BMP (8, 24 or 32 bits) or GIF"
+_FIX = "Save it as JPEG, PNG, BMP (8, 24 or 32 bits) or GIF"
 
 
 def decode(data, shape: tuple[int, int, int]):
@@ -95,11 +95,14 @@ def _check_size(height, width):
 
 
 def _decode_jpeg(content):
-    exif, end, frame = _walk_jpeg(content)
+    exif, end, frame, adobe = _walk_jpeg(content)
     channels = content.number(frame + 9, 1)
     checks = [
         _refuse(frame > 0, "it is a JPEG without a picture", frame),
-        _refuse((channels == 1) | (channels == 3), "it is a CMYK JPEG, or one of other channels than 1 or 3", channels),
+        _refuse(
+            (channels == 1) | (channels == 3) | (channels == 4), "it is a JPEG of 2 or more than 4 channels", channels
+        ),
+        _refuse((channels != 4) | (adobe > 0), "it is a CMYK JPEG without the marker of Adobe", channels),
         _check_size(content.number(frame + 5, 2), content.number(frame + 7, 2)),
     ]
     with tf.control_dependencies(checks):
@@ -108,10 +111,10 @@ def _decode_jpeg(content):
 
 
 def _walk_jpeg(content):
-    """Return where EXIF data begins and ends (0, 0 for none), and where the frame header is (0 for none)."""
+    """Return where EXIF data begins and ends, and where the frame header and Adobe's marker are; 0 for none."""
     zero = tf.constant(0, tf.int64)
 
-    def step(place, exif, end, frame, goes_on):
+    def step(place, exif, end, frame, adobe, goes_on):
         marker, length = content.number(place + 1, 1), content.number(place + 2, 2)
         is_padding = (content.number(place, 1) != 0xFF) | (marker == 0xFF)
         has_no_length = (marker <= 0x01) | ((marker >= 0xD0) & (marker <= 0xD8))
@@ -123,19 +126,21 @@ def _walk_jpeg(content):
         is_frame &= (marker != 0xC4) & (marker != 0xC8) & (marker != 0xCC)
         exif, end = tf.where(is_exif, place + 10, exif), tf.where(is_exif, place + 2 + length, end)
         frame = tf.where(is_frame & (frame == 0), place, frame)
+        is_adobe = is_segment & (marker == 0xEE) & (length >= 14) & content.has(place + 4, b"Adobe")
+        adobe = tf.where(is_adobe, place, adobe)
         place += tf.where(
             is_padding, tf.constant(1, tf.int64), tf.where(has_no_length, tf.constant(2, tf.int64), 2 + length)
         )
-        return place, exif, end, frame, goes_on
+        return place, exif, end, frame, adobe, goes_on
 
     size = tf.cast(content.size, tf.int64)
-    _, exif, end, frame, _ = tf.while_loop(
-        lambda place, exif, end, frame, goes_on: goes_on & (place + 4 <= size),
+    _, exif, end, frame, adobe, _ = tf.while_loop(
+        lambda place, exif, end, frame, adobe, goes_on: goes_on & (place + 4 <= size),
         step,
-        (zero + 2, zero, zero, zero, tf.constant(True)),
+        (zero + 2, zero, zero, zero, zero, tf.constant(True)),
         maximum_iterations=MAX_STEPS,
     )
-    return exif, tf.minimum(end, size), frame
+    return exif, tf.minimum(end, size), frame, adobe
 
 
 def _decode_png(content):
@@ -193,11 +198,37 @@ def _decode_gif(content):
     height, width = content.number(8, 2, little=True), content.number(6, 2, little=True)
     with tf.control_dependencies([_check_size(height, width)]):
         pixels = tf.io.decode_image(content.data, channels=3, expand_animations=False)
-    shape = tf.shape(pixels, tf.int64)
-    fits = (shape[0] >= height) & (shape[1] >= width)
-    problem = "it is a GIF whose first picture is smaller than the whole"
-    with tf.control_dependencies([_refuse(fits, problem, shape, height, width)]):
+    # The size is that of the largest picture of the file, not that of the whole.
+    shape, picture = tf.shape(pixels, tf.int64), _find_gif_picture(content)
+    right, bottom = (content.number(picture + i, 2, True) + content.number(picture + i + 4, 2, True) for i in (1, 3))
+    is_large_enough = (shape[0] >= height) & (shape[1] >= width)
+    is_inside = (shape[0] <= height) & (shape[1] <= width) & (right <= width) & (bottom <= height)
+    checks = [
+        _refuse(is_large_enough, "it is a GIF whose pictures are all smaller than the whole", shape, height, width),
+        _refuse(is_inside | ~is_large_enough, "it is a GIF with a picture larger than the whole", shape, height, width),
+    ]
+    with tf.control_dependencies(checks):
         return tf.identity(pixels)
+
+
+def _find_gif_picture(content):
+    """Return where the first picture begins: its left, top, width and height are two bytes each from the next byte."""
+    flags, size = content.number(10, 1), tf.cast(content.size, tf.int64)
+    colors = tf.where(flags >= 128, 2 ** (flags % 8 + 1), tf.constant(0, tf.int64))
+
+    def step(place, in_extension):
+        value = content.number(place, 1)
+        begins = ~in_extension & (value == 0x21)  # an extension: a label, then blocks up to an empty one
+        forward = tf.where(in_extension, value + 1, tf.where(begins, tf.constant(2, tf.int64), 1))
+        return place + forward, begins | (in_extension & (value > 0))
+
+    place, _ = tf.while_loop(
+        lambda place, in_extension: (place < size) & (in_extension | (content.number(place, 1) != 0x2C)),
+        step,
+        (13 + 3 * colors, tf.constant(False)),
+        maximum_iterations=MAX_STEPS,
+    )
+    return place
 
 
 def _orientation(content, start, end):

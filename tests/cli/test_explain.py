@@ -88,11 +88,13 @@ def test_explain_takes_images_as_they_are_if_the_network_takes_any_size(tmp_path
     assert shapes == [(1, 8, 6, 1), (1, 8, 11, 1)]
 
 
-@pytest.mark.parametrize("damage", ["text", "truncated", "animated", "missing", "empty folder"])
+@pytest.mark.parametrize("damage", ["text", "PostScript", "truncated", "animated", "missing", "empty folder"])
 def test_an_unreadable_image_is_named_and_nothing_is_written(damage, model_folder, tmp_path, capsys):
     good, bad = write_image(tmp_path / "good.png"), tmp_path / "bad.png"
     if damage == "text":
         bad.write_text("no image")
+    elif damage == "PostScript":
+        Image.new("RGB", (8, 8)).save(bad, "EPS")
     elif damage == "truncated":
         bad.write_bytes(good.read_bytes()[:120])
     elif damage == "animated":

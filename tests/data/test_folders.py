@@ -189,6 +189,14 @@ def test_damaged_images_are_named_before_training(tmp_path):
     assert data.load(tmp_path, verify=False).num_train == 12
 
 
+@pytest.mark.parametrize("kind", ["EPS", "TIFF"])
+def test_a_file_of_another_format_named_as_an_image_is_named(kind, tmp_path):
+    fill(tmp_path)
+    picture(0).save(tmp_path / "cat" / "x.png", kind)
+    with pytest.raises(ValueError, match=r"damaged=1, files='.*x.png \(no JPEG, PNG, BMP, GIF or WebP file\)"):
+        data.load(tmp_path)
+
+
 def test_files_that_are_no_images_by_name_are_ignored(tmp_path):
     fill(tmp_path)
     (tmp_path / "cat" / "notes.txt").write_text("hello")

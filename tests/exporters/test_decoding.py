@@ -10,6 +10,7 @@ from PIL import Image
 from keras_coda import data
 from keras_coda.data.images import fitting, read_image
 from keras_coda.exporters.decoding import decode, decode_pixels
+from keras_coda.utils.errors import UnreadableImageError
 from tests.helpers.datasets import fill
 from tests.helpers.image_files import file_of, orientation, png_of
 
@@ -139,16 +140,56 @@ def test_extreme_values_stay_in_range():
 IMAGE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (9, 13, 3)).astype("uint8"))
 
 
-def smaller_gif():
-    data = bytearray(file_of(IMAGE.quantize(16), "GIF"))
-    data[6], data[8] = 20, 15
+def gif(width=13, height=9, left=0, top=0, count=1, extensions=0):
+    """A GIF whose first picture is 13x9 at (left, top) of a whole of width x height."""
+    frames = [IMAGE.quantize(16), *(IMAGE.transpose(turn).quantize(16) for turn in (0, 1))][:count]
+    data = bytearray(file_of(frames[0], "GIF", save_all=count > 1, append_images=frames[1:], comment="c" * extensions))
+    data[6], data[8] = width, height
+    place = data.index(b",\0\0\0\0\r\0\t\0")
+    data[place + 1], data[place + 3] = left, top
     return bytes(data)
+
+
+def without_adobe_marker(file):
+    place = file.index(b"Adobe")
+    return file[: place - 4] + file[place + 12 :]
+
+
+@pytest.mark.parametrize("extensions", [0, 5, 700])
+@pytest.mark.parametrize("options", [{}, {"count": 3}])
+def test_gif_files_with_extensions_and_several_pictures_are_decoded(options, extensions):
+    check(gif(extensions=extensions, **options))
+
+
+@pytest.mark.parametrize("extensions", [0, 700])
+@pytest.mark.parametrize(
+    "options",
+    [{"width": 5}, {"height": 8}, {"width": 5, "height": 5}, {"left": 1}, {"top": 3}, {"left": 2, "width": 14},
+     {"left": 1, "count": 3}, {"width": 5, "count": 2}],
+)  # fmt: skip
+def test_a_gif_whose_picture_is_larger_than_the_whole_is_refused_in_training_and_serving(options, extensions):
+    file = gif(extensions=extensions, **options)
+    with pytest.raises(UnreadableImageError, match="larger than the whole"):
+        read_image(file, 3)
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r"a GIF (with a picture larger|whose pictures are all)"):
+        decoded(file, 3)
+
+
+@pytest.mark.parametrize("ycck", [False, True])
+@pytest.mark.parametrize("subsampling", [0, 2])
+@pytest.mark.parametrize("number", [1, 6])
+def test_cmyk_is_decoded(ycck, subsampling, number):
+    exif = orientation(number).tobytes()
+    for quality in (30, 95):
+        file = bytearray(file_of(IMAGE.convert("CMYK"), "JPEG", quality=quality, subsampling=subsampling, exif=exif))
+        file[file.index(b"Adobe") + 11] = 2 * ycck
+        check(bytes(file))
 
 
 @pytest.mark.parametrize(
     ("file", "problem"),
     [
-        (file_of(IMAGE.convert("CMYK"), "JPEG"), "CMYK JPEG"),
+        (without_adobe_marker(file_of(IMAGE.convert("CMYK"), "JPEG")), "CMYK JPEG without the marker of Adobe"),
         (file_of(IMAGE, "WEBP"), "a WebP"),
         (file_of(IMAGE, "TIFF"), "no JPEG, PNG, BMP or GIF"),
         (b"", "no JPEG, PNG, BMP or GIF"),
@@ -156,7 +197,7 @@ def smaller_gif():
         (file_of(IMAGE.convert("1"), "BMP"), "other bits per pixel"),
         (file_of(IMAGE, "BMP")[:30] + b"\3\0\0\0" + file_of(IMAGE, "BMP")[34:], "compressed BMP"),
         (file_of(IMAGE, "BMP")[:14] + b"\x0c\0\0\0" + file_of(IMAGE, "BMP")[18:], "BMP of OS/2"),
-        (smaller_gif(), "GIF whose first picture is smaller"),
+        (gif(20, 15), "GIF whose pictures are all smaller"),
         (png_of(np.zeros((1, 1, 3), "uint8"), size=(20_000, 20_000)), "more than 178956970 pixels"),
     ],
     ids=["CMYK", "WebP", "TIFF", "empty", "start of a JPEG", "bits", "compressed", "OS/2", "small GIF", "bomb"],
