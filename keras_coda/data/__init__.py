@@ -10,3 +10,5 @@ from keras_coda.data.load import CHARACTERS as CHARACTERS
 from keras_coda.data.load import Data as Data
 from keras_coda.data.load import augmentation as augmentation
 from keras_coda.data.load import load as load
+from keras_coda.utils.errors import ImagesLeftOutWarning as ImagesLeftOutWarning
+from keras_coda.utils.errors import UnreadableImageError as UnreadableImageError

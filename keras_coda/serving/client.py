@@ -21,6 +21,7 @@ from keras_coda.serving.requests import (
 from keras_coda.serving.responses import Prediction, read_explanation, read_outputs, read_prediction
 from keras_coda.serving.retries import Retries
 from keras_coda.utils.checks import check_finite, check_int, require
+from keras_coda.utils.class_names import replace_names
 
 _FIRST_POLL, _LONGEST_POLL = 0.05, 1.0  # seconds; the server itself looks for new versions every second
 
@@ -92,7 +93,8 @@ class Client(abc.ABC):
         Args:
             images: as for :meth:`predict`.
             classes: None for the K most probable classes; an int for all images, ``(B,)`` for one per image, or
-                ``(B, K)``. K is what the model was exported with (``top_k``).
+                ``(B, K)``. K is what the model was exported with (``top_k``). Names instead of ints, if the client was
+                given ``class_names``.
 
         Returns:
             The same :class:`keras_coda.Explanation` as from the network itself. For image files, its ``images`` are
@@ -104,7 +106,7 @@ class Client(abc.ABC):
             IncompleteMaps: if contributions do not sum to their logit.
             ServingError: if there is no valid answer; its subclasses say why.
         """
-        request = explain_request(images, classes)
+        request = explain_request(images, replace_names(classes, self.class_names))
         return read_explanation(request, self._answer(request), self.class_names)
 
     def call(self, signature: str, images, **inputs) -> dict[str, np.ndarray]:

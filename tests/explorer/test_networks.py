@@ -10,6 +10,18 @@ from keras_coda.explorer.networks import Networks, evidence, grid_shape
 from keras_coda.layers.dynamic_linear import linearize_chain
 
 
+def test_keras_files_are_offered_by_their_names(tmp_path):
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        network = CoDANet(2, input_shape=(8, 8, 1), filters=(2,), ranks=1, class_names=("x", "y"))
+        network.save(tmp_path / folder / "best.keras")
+    networks = Networks(sorted(tmp_path.glob("*/best.keras")))
+    assert networks.names[:2] == ("best", str(tmp_path / "b" / "best.keras"))
+    assert networks["best"].class_names == ("x", "y")
+    with pytest.raises(ValueError, match="must exist. Received: model='no.keras'"):
+        Networks(["no.keras"])
+
+
 def test_what_if_is_the_network_on_a_masked_encoding(digits_network):
     image = examples(1)[3].image((8, 8), 1)
     explanation = digits_network.explain(image)

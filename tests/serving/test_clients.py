@@ -70,6 +70,7 @@ def test_served_names_fill_class_names_and_given_ones_replace_them(protocol, dou
         assert explanation.class_names == ("cat", "1", "öl")
     with connect(protocol, double.address, class_names=("a", "b", "c")) as client:
         assert client.explain(pixels(1, RGB)).class_names == ("a", "b", "c")
+        assert client.explain(pixels(1, RGB), [["c", "a"]]).classes.tolist() == [[2, 0]]
     with (
         connect(protocol, double.address, class_names=("a", "b")) as client,
         pytest.raises(serving.InvalidAnswer, match="as many classes as `class_names`"),
