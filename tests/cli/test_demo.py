@@ -1,5 +1,9 @@
+import pytest
+
 from keras_coda import CoDANet, training
 from tests.helpers.commands import run
+
+pytestmark = pytest.mark.slow
 
 
 def test_demo_runs_into_the_folder_of_an_earlier_one(tmp_path, monkeypatch, capsys):

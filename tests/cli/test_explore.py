@@ -19,6 +19,7 @@ def test_a_missing_extra_is_named(monkeypatch, capsys):
     assert 'pip install "keras-coda[explore]"' in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_wrong_arguments_end_with_one_line(tmp_path, capsys):
     pytest.importorskip("gradio", reason="needs keras-coda[explore]")
     assert main.main(["explore", "--port", "70000"]) == 2

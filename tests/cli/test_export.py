@@ -2,6 +2,8 @@ import pytest
 
 from tests.helpers.commands import run
 
+pytestmark = pytest.mark.slow
+
 
 def test_export_agrees_in_bare_tensorflow_and_refuses_a_folder_that_exists(exported, model_folder, capsys):
     folder, shown = exported

@@ -29,6 +29,7 @@ def interrupt(monkeypatch):
     return lambda: monkeypatch.setattr(checkpointing.Backup, "on_epoch_end", original)
 
 
+@pytest.mark.slow
 def test_train_says_how_far_it_came_and_goes_on(interrupt, tiny_digits, tmp_path, monkeypatch, capsys):
     arguments = ["train", "--preset", tiny_digits, "--batch-size", "480", "--epochs", "2", "--out", tmp_path / "run"]
     assert run(*arguments, "--restart") == 130

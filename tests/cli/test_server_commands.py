@@ -11,6 +11,8 @@ from tests.helpers.commands import run, write_image
 from tests.helpers.serving_doubles import GrpcDouble, RestDouble
 from tests.helpers.serving_models import LoadedVersion, Models
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def addresses(exported):

@@ -29,6 +29,7 @@ def train(tiny_digits):
     return train
 
 
+@pytest.mark.slow
 def test_the_papers_recipe_with_everything_that_can_be_watched(train, tmp_path, capsys):
     options = ["--recipe", "paper", "--epochs", "2", "--ema", "0.5", "--penalty", "linear_map=0.01"]
     watched = ["--maps", "3", "--localization", "2", "--tensorboard"]

@@ -58,6 +58,7 @@ def test_load_refuses(options, ramps):
         data.load(ramps, **options)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(tuple(map(int, keras.__version__.split(".")[:2])) < (3, 11), reason="needs Keras 3.11")
 def test_rand_augment_differs_between_images_and_epochs_stays_in_range_and_repeats_for_a_seed():
     rng = np.random.default_rng(0)

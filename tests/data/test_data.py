@@ -41,6 +41,7 @@ def test_digits_split_is_stratified():
         np.testing.assert_allclose(counts, share * np.bincount(load_digits().target), atol=1)
 
 
+@pytest.mark.slow
 def test_digits_are_the_same_for_a_seed_and_others_for_another():
     def batches(seed):
         keras.utils.set_random_seed(1)

@@ -135,6 +135,7 @@ def test_too_few_classes_or_confident_images_for_a_grid_are_refused():
         make(localization, dataset=[(images / 2, labels)])
 
 
+@pytest.mark.slow
 def test_models_and_data_sets_that_a_metric_cannot_use_are_refused(digits):
     model, data = digits
     with pytest.raises(ValueError, match="come to an end"):

@@ -284,6 +284,7 @@ def test_fewer_images_and_missing_classes_say_so():
 # === A trained network ===
 
 
+@pytest.mark.slow
 def test_maps_of_trained_digits_localize(digits):
     model, data = digits
     result = localization(model, data, n_grids=20, verbose=False)

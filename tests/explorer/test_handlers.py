@@ -14,6 +14,8 @@ from keras_coda.explorer.rendering import STYLES
 from keras_coda.explorer.sessions import Session
 from tests.helpers.image_files import file_of
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def handlers(networks, tmp_path, monkeypatch):

@@ -9,6 +9,8 @@ from keras_coda.explorer.examples import examples
 from keras_coda.explorer.networks import Networks, evidence, grid_shape
 from keras_coda.layers.dynamic_linear import linearize_chain
 
+pytestmark = pytest.mark.slow
+
 
 def test_keras_files_are_offered_by_their_names(tmp_path):
     for folder in ("a", "b"):

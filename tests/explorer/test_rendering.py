@@ -10,6 +10,8 @@ from keras_coda.explorer.examples import examples
 from keras_coda.explorer.rendering import STYLES
 from keras_coda.explorer.sessions import Picture
 
+pytestmark = pytest.mark.slow
+
 
 def test_maps_have_the_colors_of_the_figures(digits_network):
     explanation = digits_network.explain(examples(1)[7].image((8, 8), 1))

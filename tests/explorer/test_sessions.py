@@ -9,6 +9,8 @@ from PIL import Image
 from keras_coda.explorer.sessions import MAX_SESSIONS, Picture, Session, Sessions
 from tests.helpers.image_files import file_of
 
+pytestmark = pytest.mark.slow
+
 
 def test_images_are_resized_as_files_are(tmp_path, digits_network):
     from keras_coda.data.images import fitting, to_pixels

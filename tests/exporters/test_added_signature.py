@@ -15,6 +15,8 @@ from tests.helpers.serving_doubles import GrpcDouble, RestDouble
 from tests.helpers.serving_helpers import CLIENTS, connect, encoded
 from tests.helpers.serving_models import LoadedVersion, Models
 
+pytestmark = pytest.mark.slow
+
 RGB = (8, 7, 3)
 
 

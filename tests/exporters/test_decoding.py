@@ -14,6 +14,8 @@ from keras_coda.utils.errors import UnreadableImageError
 from tests.helpers.datasets import fill
 from tests.helpers.image_files import file_of, orientation, png_of
 
+pytestmark = pytest.mark.slow
+
 SIZE = (6, 11)
 FUNCTIONS = {}
 

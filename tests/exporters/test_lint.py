@@ -21,6 +21,8 @@ from keras_coda.exporters.protos import read_signatures
 from tests.helpers.networks import small
 from tests.helpers.warmup_records import write_records
 
+pytestmark = pytest.mark.slow
+
 
 def network(**arguments):
     return small(input_shape=(8, 7, 3), **arguments)
@@ -226,7 +228,6 @@ def test_leftovers_of_a_killed_export_are_pointed_out_and_harmless(copied):
     require_servable(copied)
 
 
-@pytest.mark.slow
 def test_weights_stored_twice_are_found(tmp_path):
     model = network()
     write_out(tmp_path / "1", Signatures.of(model).serving(), model)  # tracking it stores them a second time
@@ -253,7 +254,6 @@ def test_signatures_are_read_without_loading(color):
 # === verify ===
 
 
-@pytest.mark.slow
 def test_verify_runs_an_export_and_compares_it_with_its_network(color):
     rows = verify_saved_model(color.folder, color.model)
     assert [row.name for row in rows] == ["lint", "runs in bare TensorFlow", "maps sum to logits", "agrees with Keras"]
@@ -263,7 +263,6 @@ def test_verify_runs_an_export_and_compares_it_with_its_network(color):
     assert all(line.startswith("ok  ") for line in lines)
 
 
-@pytest.mark.slow
 def test_verify_says_which_step_failed(copied):
     records(lambda _: [("contributions", {"images": np.full((1, 8, 7, 3), 256, "float32")})])(copied)
     (copied.parent / "2").mkdir()
@@ -272,7 +271,6 @@ def test_verify_says_which_step_failed(copied):
     assert checks_table(rows).count("FAIL") == 2
 
 
-@pytest.mark.slow
 def test_verify_needs_no_warm_up_file_to_run_a_model(copied):
     (copied / warmup.WARMUP_FILE).unlink()
     rows = verify_saved_model(copied)

@@ -12,6 +12,8 @@ from keras_coda.utils import atomic
 from tests.helpers.networks import assert_complete, pixels, small
 from tests.helpers.serving_helpers import encoded
 
+pytestmark = pytest.mark.slow
+
 RGB = (8, 7, 3)
 PREDICTIONS = {"logits", "probabilities"}
 MAPS = PREDICTIONS | {"classes", "class_names", "contributions", "residual", "bias"}

@@ -18,6 +18,8 @@ from keras_coda.exporters.formats import FORMATS, Format
 from keras_coda.utils.silence import hush
 from tests.helpers.networks import pixels, small
 
+pytestmark = pytest.mark.slow
+
 onnxruntime = pytest.importorskip("onnxruntime")
 pytest.importorskip("tf2onnx")
 interpreter = pytest.importorskip("ai_edge_litert.interpreter")

@@ -9,6 +9,8 @@ from keras_coda.exporters import warmup
 from tests.helpers.networks import small
 from tests.helpers.warmup_records import write_records
 
+pytestmark = pytest.mark.slow
+
 SHAPE = (8, 7, 3)
 SIGNATURES = ("serving_default", "contributions", "contributions_for_classes")
 SIGNATURES += tuple(f"{name}_bytes" for name in SIGNATURES)

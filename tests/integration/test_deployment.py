@@ -22,6 +22,8 @@ from keras_coda import CoDANet
 from tests.helpers.serving_doubles import GrpcDouble, RestDouble, real_server_binary
 from tests.helpers.serving_models import LoadedVersion, Models
 
+pytestmark = pytest.mark.slow
+
 SIZES = [1, 2, 4, 8, 16, 32]
 
 
@@ -108,7 +110,6 @@ def test_files_that_do_not_parse_are_named(deployment, name):
     assert name in check.check_files(deployment)[0].detail
 
 
-@pytest.mark.slow
 def test_the_readme_has_the_signatures_of_an_exported_model(digits_folder):
     assert signature_table.is_up_to_date(digits_folder / "digits" / "1")
     table = signature_table.render(digits_folder / "digits" / "1")
@@ -126,7 +127,6 @@ def test_the_readme_names_only_files_that_exist():
 # === What the server does to requests ===
 
 
-@pytest.mark.slow
 def test_a_model_passes_all_checks_where_models_config_says_it_lies(digits_folder):
     rows = check.check_model("coda_digits", digits_folder / "digits" / "2", SIZES)
     assert [f"{row.name}: {row.detail}" for row in rows if not row.passed] == []
@@ -152,7 +152,6 @@ def test_answers_that_depend_on_the_company_of_a_request_are_noticed():
         batching.largest_difference(lambda inputs: {"y": np.full(len(inputs["x"]), len(inputs["x"]))}, requests, SIZES)
 
 
-@pytest.mark.slow
 def test_a_bad_row_fails_its_whole_batch(digits_folder):
     run = tf.saved_model.load(str(digits_folder / "digits" / "1")).signatures["serving_default"]
     images = np.zeros((3, 8, 8, 1), "float32")
@@ -179,7 +178,6 @@ def image(tmp_path):
     return path, pixels
 
 
-@pytest.mark.slow
 def test_the_examples_get_the_maps_that_keras_computes(digits_folder, image):
     path, pixels = image
     models = Models("digits", {1: LoadedVersion(digits_folder / "digits" / "1")}, {"stable": 1})
@@ -209,7 +207,6 @@ def test_the_examples_need_nothing_of_this_package():
 # === TF Serving itself, where it is installed ===
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(real_server_binary() is None, reason="tensorflow_model_server is not installed")
 def test_the_server_starts_with_these_files_and_explains(digits_folder, deployment, image):
     text = (deployment / "models.config").read_text().replace("/models/", f"{digits_folder}/")

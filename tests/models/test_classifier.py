@@ -77,6 +77,7 @@ def test_any_explainable_graph_is_trained_explained_and_exported(tmp_path):
     assert keras_coda.exporters.compare_saved_model(model, tmp_path / "1", images.astype("float32")) < 1e-4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("penalty", ["linear_map", "map_consistency"])
 def test_any_graph_that_ends_in_a_logit_scaling_is_trained_with_a_penalty(penalty):
     plain = graph()

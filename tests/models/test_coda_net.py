@@ -192,6 +192,7 @@ def test_training_is_deterministic_under_a_seed():
     assert losses() == losses()
 
 
+@pytest.mark.slow
 def test_any_image_size_any_dtype_and_one_channel_give_one_function():
     model = CoDANet(4, input_shape=(None, None, 1))
     image = pixels(1, (13, 11, 1))
@@ -301,6 +302,7 @@ def test_wrong_dtypes_are_named():
         small().explain(pixels(), [0.0, 1.0])
 
 
+@pytest.mark.slow
 def test_pixels_scaled_to_one_are_warned_of():
     scaled = pixels() / 255
     with pytest.warns(PixelRangeWarning, match=r"expected in \[0, 255\], and these float images never exceed 1.0"):

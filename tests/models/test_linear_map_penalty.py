@@ -80,6 +80,7 @@ def test_xla_and_mixed_precision_give_the_same_loss_and_map(options):
     check_same_logs("linear_map", images, labels, **options)
 
 
+@pytest.mark.slow
 def test_fit_logs_the_map_and_makes_it_smaller():
     images, labels = penalized.make_images(16, 2)
     histories = []

@@ -34,6 +34,7 @@ def test_a_penalty_can_be_given_by_name_and_is_saved_and_described(name, tmp_pat
     assert penalty.describe() in Recipe(penalties={name: 0.25}).describe()
 
 
+@pytest.mark.slow
 @every_penalty
 def test_a_weight_of_0_draws_no_random_number_and_changes_nothing(name):
     images, labels = make_images()
@@ -63,6 +64,7 @@ def test_only_training_logs_a_penalty_whichever_runs_first(name):
         assert model.fit(images, labels, **options).history.keys() == expected
 
 
+@pytest.mark.slow
 def test_a_new_penalty_is_one_class():
     @keras.saving.register_keras_serializable("test")
     @dataclasses.dataclass(frozen=True)

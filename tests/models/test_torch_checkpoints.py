@@ -21,6 +21,7 @@ def states(name):
     return state, {key: fixture[f"config/{key}"].tolist() for key in names}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("jit_compile", [False, True])
 @pytest.mark.parametrize("name", ["squash_3layer", "l2_stride3"])
 def test_golden_outputs_of_the_authors_implementation_agree(name, jit_compile):

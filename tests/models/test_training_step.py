@@ -7,6 +7,8 @@ import tensorflow as tf
 
 from tests.helpers.networks import pixels, small
 
+pytestmark = pytest.mark.slow
+
 
 def count_traces(model):
     """Count the calls of ``train_step`` from now on; each is a trace of it."""

@@ -27,6 +27,7 @@ def pixels(size, seed=0):
     return np.random.default_rng(seed).integers(0, 256, (3, size, size, 1), "uint8")
 
 
+@pytest.mark.slow
 def test_localization_compiles_once_and_follows_the_weights():
     data = quarters.make_data()
     model = make_model()

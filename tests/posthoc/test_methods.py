@@ -78,6 +78,7 @@ def test_of_a_linear_model_occlusion_is_the_contribution_of_the_window(size, str
         np.testing.assert_allclose(maps[:, y, x], np.mean(drops, axis=0), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_integrated_gradients_sum_to_the_logit_less_that_of_nothing(digits):
     model, data = digits
     images, classes = next(iter(data.take(1).as_numpy_iterator()))

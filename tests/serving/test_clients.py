@@ -10,6 +10,8 @@ from keras_coda import serving
 from tests.helpers.networks import pixels
 from tests.helpers.serving_helpers import CLIENTS, RGB, K, assert_close, connect, encoded, with_pixel
 
+pytestmark = pytest.mark.slow
+
 ALL_CLASSES = np.array([[2, 0]])
 
 

@@ -8,6 +8,8 @@ from tests.helpers.networks import pixels
 from tests.helpers.serving_helpers import RGB, assert_close, connect
 from tests.helpers.serving_json import Refused
 
+pytestmark = pytest.mark.slow
+
 ALL_CLASSES = np.array([[2, 0]])
 
 

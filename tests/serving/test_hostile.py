@@ -20,6 +20,8 @@ from tests.helpers.networks import pixels
 from tests.helpers.raw_server import answering, dripping, raw_server
 from tests.helpers.serving_helpers import RGB, connect
 
+pytestmark = pytest.mark.slow
+
 HEAD = b"HTTP/1.1 200 OK\r\n"
 STALLS = {
     "nothing": (b"", b""),

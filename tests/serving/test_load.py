@@ -15,6 +15,8 @@ from tests.helpers.serving_doubles import GrpcDouble, RestDouble
 from tests.helpers.serving_helpers import CLIENTS, RGB, K, connect, encoded
 from tests.helpers.serving_models import LoadedVersion, Models
 
+pytestmark = pytest.mark.slow
+
 CALLERS, REQUESTS, AFTER_THE_SWITCH = 32, 9, 3
 POOL = pixels(24, RGB, seed=3)
 FILES = [encoded(image) for image in POOL]
@@ -86,7 +88,6 @@ def wait_for(callers, count):
         time.sleep(0.01)
 
 
-@pytest.mark.slow
 def test_nothing_wrong_is_returned_while_servers_restart_and_versions_change(
     served_model, served_versions, other_model
 ):

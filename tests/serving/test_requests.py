@@ -12,6 +12,8 @@ from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 from tests.helpers.networks import pixels
 from tests.helpers.serving_helpers import RGB, K, encoded, with_pixel
 
+pytestmark = pytest.mark.slow
+
 ONE = pixels(1, RGB)[0].tolist()
 URL = "/v1/models/coda:predict"
 BYTES = {"b64": "aGVsbG8="}

@@ -47,6 +47,7 @@ class Last(keras.callbacks.Callback):
 # === Contribution maps ===
 
 
+@pytest.mark.slow
 def test_maps_are_drawn_every_n_epochs_and_the_residual_is_logged(tmp_path):
     images, labels = make_data()
     dataset = tf.data.Dataset.from_tensor_slices((images, labels)).batch(5)
@@ -133,6 +134,7 @@ def at_rest(digits):
     return model, validation
 
 
+@pytest.mark.slow
 def test_localization_is_logged_every_n_epochs_for_later_callbacks(digits):
     model, validation = at_rest(digits)
     last = Last()

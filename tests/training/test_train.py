@@ -77,6 +77,7 @@ def averaged(tmp_path_factory):
     return model, training.train(model, make_data(), out, **options), out, kernels
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("changes", [{}, {"ema": 0.7, "penalties": {"linear_map": 0.5}}], ids=["plain", "all"])
 def test_resumed_training_has_the_epochs_and_rates_of_an_uninterrupted_one(changes, tmp_path, interrupt):
     data = make_data()
@@ -161,6 +162,7 @@ EARLIER = Path(__file__).parents[1] / "golden" / "written_by_0_1_0" / "training"
 EARLIER_OPTIONS = {"epochs": 3, "ema": 0.7, "penalties": {"linear_map": 0.5}, "verbose": 0}
 
 
+@pytest.mark.slow
 def test_a_training_that_an_earlier_version_began_is_resumed(tmp_path):
     shutil.copytree(EARLIER, tmp_path / "run")
     before = read_log(EARLIER)

@@ -21,6 +21,8 @@ from keras_coda.tuning import HYPERPARAMETERS, METRICS, CoDAHyperModel, Temperat
 from tests.helpers.quarters import FAST, Killed
 from tests.helpers.searches import FIXED, search
 
+pytestmark = pytest.mark.slow
+
 EARLIER = pathlib.Path(__file__).parents[1] / "golden" / "written_by_0_1_0" / "search"
 
 
@@ -294,7 +296,6 @@ print("RESULT", result and len(result.trials))
 """
 
 
-@pytest.mark.slow
 def test_two_workers_share_the_trials_of_a_chief(preset, tmp_path):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

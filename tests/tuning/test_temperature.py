@@ -11,6 +11,8 @@ from keras_coda.training import TrainingDivergedError
 from keras_coda.tuning import TemperatureStudy, temperature, temperature_study
 from tests.helpers.quarters import FAST, Killed
 
+pytestmark = pytest.mark.slow
+
 EARLIER = pathlib.Path(__file__).parents[1] / "golden" / "written_by_0_1_0" / "study"
 
 
