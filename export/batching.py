@@ -1,4 +1,4 @@
-"""What TF Serving's batching does to requests, emulated: join them, pad the batch, run it once, split the answer."""
+"""Emulate how TF Serving batches requests: join them, pad the batch, run it once, split the answer."""
 
 from collections.abc import Callable, Sequence
 

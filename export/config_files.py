@@ -1,4 +1,4 @@
-"""The files of this folder, parsed as those read them for whom they are written."""
+"""Parse the files of this folder as the programs do that read them: TF Serving, Docker, Kubernetes, Prometheus."""
 
 import dataclasses
 from pathlib import Path

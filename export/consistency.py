@@ -1,4 +1,4 @@
-"""Do the files of the deployment folder fit together? Names, ports, paths and limits that one takes from another."""
+"""Check that the files of the deployment folder agree on names, ports, paths and limits."""
 
 import re
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ _CONFIG_FLAGS = ("model_config_file", "batching_parameters_file", "monitoring_co
 
 
 def problems(deployment: Deployment) -> list[str]:
-    """Return what does not fit, a sentence each; nothing if all does."""
+    """Return one sentence for each disagreement; an empty list if the files agree."""
     rules = (_models, _batching, _monitoring, _compose, _kubernetes, _same_server, _prometheus)
     return [problem for rule in rules for problem in rule(deployment)]
 
