@@ -1,29 +1,39 @@
-"""Explanations through compiled functions that use a bounded amount of memory."""
+"""Explanations through compiled functions, of which a bounded number is kept, with a bounded amount of memory."""
 
 import contextlib
+import dataclasses
+import functools
+import math
 import weakref
-from collections.abc import Callable
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
 
 import keras
 import numpy as np
 from keras import ops
 
+from keras_coda.explanations import workload
 from keras_coda.explanations.decomposition import Decomposition
+from keras_coda.explanations.tiled import TiledExplainer
+from keras_coda.explanations.workload import Workload
 from keras_coda.utils.checks import to_numpy
 from keras_coda.utils.progress import Progress
 
-# Pixels explained at a time, over images and over images and classes: memory of the coda_s_cifar10 network stays below
-# about 3 GB. One class at a time needs less per pixel and class than several do.
-_PIXELS, _TARGETS, _BATCH = 2**18, 2**19, 32
+_PIXELS = 2**18  # of the images of a batch, where nothing is known of the network
+_FUNCTIONS = 32  # compiled functions, and compiled sizes, that a model keeps
 
 
 def default_batch_size(height: int, width: int) -> int:
-    """Return how many images of a size are explained at a time: up to 32, fewer if they are larger than 90x90."""
-    return max(1, min(_BATCH, _PIXELS // (height * width)))
+    """Return how many images of a size to process at a time: up to 32, fewer if they are larger than 90x90."""
+    return max(1, min(workload.BATCH, _PIXELS // (height * width)))
 
 
 class CompiledExplainer:
-    """The compiled explanation functions of one model; they are kept, so that no shape is traced twice.
+    """The compiled explanation functions of one model; they are kept, so that no function is traced twice.
+
+    With TensorFlow one trace serves images of all sizes. XLA and JAX compile for each size, and a model keeps 32 of
+    these functions. With JAX a new one takes the place of the one that was not used for longest. What TensorFlow
+    compiled with XLA is never freed, so images of further sizes are explained without XLA.
 
     Attributes:
         decomposition: the :class:`~keras_coda.explanations.decomposition.Decomposition` of the model.
@@ -33,91 +43,142 @@ class CompiledExplainer:
     def __init__(self, model):
         self.decomposition = Decomposition.of(model)
         self.traces = 0
-        self._functions = {}
+        self._functions: OrderedDict[tuple, _Function] = OrderedDict()
+        self._workload = functools.lru_cache(_FUNCTIONS)(functools.partial(Workload, self.decomposition))
+        self._tiled = TiledExplainer(self.decomposition, self.run)
 
-    def __call__(self, images, classes, top_k, *, batch_size=None, verbose="auto", **options) -> dict[str, np.ndarray]:
-        """Explain checked NumPy arrays in chunks.
+    def __call__(
+        self, images, classes, top_k, *, depth, linear_map, jit_compile, batch_size=None, verbose="auto"
+    ) -> dict[str, np.ndarray]:
+        """Explain checked NumPy arrays in chunks; images that are too large for that, in tiles.
 
         Args:
             images: ``(B, H, W, c)`` float32.
             classes: None, or int32 ``(B, K)``.
             top_k: int, or None where classes are given.
-            batch_size: images at a time; None: chosen from the image size, at most 32.
+            depth: see :meth:`Decomposition.explain`, like ``linear_map``.
+            linear_map: bool.
+            jit_compile: bool, whether to use XLA.
+            batch_size: images at a time; None: as many, up to 32, as 1 GiB suffices for.
             verbose: True for a progress bar, False for none, ``"auto"`` for one if it takes longer than two seconds.
-            **options: ``depth``, ``linear_map``, ``jit_compile``.
 
         Returns:
             The outputs of :meth:`Decomposition.explain` for all images, as NumPy arrays.
+
+        Raises:
+            NotEnoughMemoryError: a ``ValueError``, if less memory is free than the explanation needs.
+            ValueError: for images that are too small for a layer.
         """
-        pixels = images.shape[1] * images.shape[2]
-        size = batch_size or default_batch_size(*images.shape[1:3])
-        num_targets = classes.shape[1] if top_k is None else top_k
-        group = _TARGETS // (pixels * min(size, len(images)))
-        group = min(num_targets, group if group >= 4 else 1)
+        work: Workload = self._workload(images.shape[1:])
+        options = {"depth": depth, "linear_map": linear_map, "jit_compile": jit_compile}
+        targets = classes.shape[1] if top_k is None else top_k
+        if work.needs_tiles:
+            size, explain = 1, functools.partial(self._tiled.explain, work, **options)
+            floats = self._tiled.floats(work, targets)
+        else:
+            size, group = work.plan(len(images), targets, batch_size)
+            explain, floats = functools.partial(self._explain_groups, group, **options), size * work.floats(group)
+        _, *map_size, channels = work.shapes[depth]
+        results = len(images) * targets * math.prod(map_size) * (1 + linear_map * channels)
+        work.check_memory(floats + results, len(images), targets)
         parts = []
         with Progress(len(images), "image", show=verbose) as progress:
             for start in range(0, len(images), size):
                 chunk = images[start : start + size]
                 count = len(chunk)
                 # The last chunk may be smaller. XLA would compile again for it.
-                missing = size - count if options["jit_compile"] and start > 0 else 0
+                missing = size - count if jit_compile else 0
                 if missing:
                     chunk = np.concatenate([chunk, np.zeros_like(chunk[:1]).repeat(missing, axis=0)])
                 wanted = None
                 if classes is not None:
                     wanted = classes[start : start + size]
                     wanted = np.concatenate([wanted, wanted[:1].repeat(missing, axis=0)])
-                part = self._explain_groups(chunk, wanted, top_k, group, options)
+                part = explain(chunk, wanted, top_k)
                 parts.append({name: value[:count] for name, value in part.items()})
                 progress.add(count)
+        if len(parts) == 1:  # without a copy of what may be large
+            return parts[0]
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
-    def _explain_groups(self, images, classes, top_k, group, options):
+    def _explain_groups(self, group, images, classes, top_k, **options):
         """Explain one chunk, ``group`` classes at a time."""
         if top_k is not None and top_k > group:
-            logits = self._run(images, None, 1, options)["logits"]
+            logits = self._explain(images, None, 1, **options)["logits"]
             classes = np.argsort(-logits, axis=1, kind="stable")[:, :top_k].astype("int32")
         if classes is None:
-            return self._run(images, None, top_k, options)
+            return self._explain(images, None, top_k, **options)
         groups = [classes[:, start : start + group] for start in range(0, classes.shape[1], group)]
-        parts = [self._run(images, part, None, options) for part in groups]
+        parts = [self._explain(images, part, None, **options) for part in groups]
         return {
             name: value if name == "logits" else np.concatenate([part[name] for part in parts], axis=1)
             for name, value in parts[0].items()
         }
 
-    def _run(self, images, classes, top_k, options):
-        num_targets = None if classes is None else classes.shape[1]
-        function = self._function(images.shape[1:], num_targets, top_k, **options)
-        arguments = (images,) if classes is None else (images, classes)
-        return {name: to_numpy(value) for name, value in function(*arguments).items()}
+    def _explain(self, images, classes, top_k, *, jit_compile, **options):
+        arguments, fixed = [images], [(None, *self.decomposition.input_shape)]
+        if classes is not None:
+            arguments, fixed = [images, classes], [*fixed, (None, classes.shape[1])]
+        return self.run(self.decomposition.explain, arguments, fixed, jit_compile, top_k=top_k, **options)
 
-    def _function(self, image_shape, num_targets, top_k, depth, linear_map, jit_compile) -> Callable:
-        """Return ``f(images, classes)`` for ``num_targets`` classes, or ``f(images)`` if that is None."""
-        key = (image_shape, num_targets, top_k, depth, linear_map, jit_compile)
+    # === Compiled functions ===
+
+    def run(
+        self, function: Callable, arguments: Sequence[np.ndarray], fixed: Sequence, jit_compile: bool, **options
+    ) -> dict[str, np.ndarray]:
+        """Call a function of tensors with NumPy arrays, compiled.
+
+        Args:
+            function: takes tensors and the options, and returns a dict of tensors.
+            arguments: float32 or int32.
+            fixed: the shape of each argument, with None for the sizes that differ from call to call.
+            jit_compile: whether to use XLA.
+            **options: hashable.
+
+        Returns:
+            The function's outputs as NumPy arrays.
+        """
+        backend = keras.backend.backend()
+        shapes = tuple(tuple(argument.shape) for argument in arguments)
+        uses_xla = jit_compile and backend == "tensorflow"
+        sizes = shapes if uses_xla or backend == "jax" else tuple(map(tuple, fixed))
+        key = (jit_compile, function.__qualname__, sizes, *sorted(options.items()))
         if key not in self._functions:
+            kept = [other for other in self._functions if other[0] == jit_compile]
+            if len(kept) >= _FUNCTIONS:
+                if uses_xla:
+                    return self.run(function, arguments, fixed, False, **options)
+                self._functions.pop(kept[0]).release()
 
-            def run(*arguments):
+            def counted(*tensors):
                 self.traces += 1  # counts traces, because Python runs only while tracing (but in each call on Torch)
-                return self.decomposition.explain(*arguments, top_k=top_k, depth=depth, linear_map=linear_map)
+                return function(*tensors, **options)
 
-            backend = keras.backend.backend()
-            if backend == "tensorflow":
-                self._functions[key] = _compile_tensorflow(run, image_shape, num_targets, jit_compile)
-            elif backend == "jax":
-                self._functions[key] = _compile_jax(run, self.decomposition.variables)
-            else:
-                self._functions[key] = _without_gradients(run)
-        return self._functions[key]
+            dtypes = [argument.dtype.name for argument in arguments]
+            self._functions[key] = _compile(counted, sizes, dtypes, jit_compile, self.decomposition.variables)
+        self._functions.move_to_end(key)
+        outputs = self._functions[key].call(*arguments)
+        return {name: to_numpy(value) for name, value in outputs.items()}
 
 
-def _compile_tensorflow(run, image_shape, num_targets, jit_compile):
-    import tensorflow as tf
+@dataclasses.dataclass(frozen=True)
+class _Function:
+    """A compiled function, and how to free what it holds outside of Python's memory."""
 
-    signature = [tf.TensorSpec((None, *image_shape), tf.float32)]
-    if num_targets is not None:
-        signature.append(tf.TensorSpec((None, num_targets), tf.int32))
-    return tf.function(run, input_signature=signature, jit_compile=jit_compile, autograph=False)
+    call: Callable
+    release: Callable[[], object] = lambda: None
+
+
+def _compile(run, sizes, dtypes, jit_compile, variables) -> _Function:
+    backend = keras.backend.backend()
+    if backend == "jax":
+        return _compile_jax(run, variables)
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        signature = [tf.TensorSpec(size, dtype) for size, dtype in zip(sizes, dtypes, strict=True)]
+        return _Function(tf.function(run, input_signature=signature, jit_compile=jit_compile, autograph=False))
+    return _Function(_without_gradients(run))
 
 
 def _compile_jax(run, variables):
@@ -128,7 +189,10 @@ def _compile_jax(run, variables):
         with keras.StatelessScope(state_mapping=list(zip(variables, values, strict=True))):
             return run(*arguments)
 
-    return lambda *arguments: stateless([variable.value for variable in variables], *arguments)
+    def call(*arguments):
+        return stateless([variable.value for variable in variables], *arguments)
+
+    return _Function(call, stateless.clear_cache)
 
 
 def _without_gradients(run):

@@ -2,7 +2,6 @@
 
 import dataclasses
 import itertools
-from collections.abc import Callable
 
 import keras
 from keras import ops
@@ -15,7 +14,7 @@ from keras_coda.utils.checks import require
 class Decomposition:
     """The parts of a model: the layers that encode the image, then the dynamic-linear chain up to the logits."""
 
-    encoder: Callable
+    encoder: keras.Model
     activations: str  # name of the encoder's output
     chain: tuple[DynamicLinear, ...]
     input_shape: tuple[int | None, int | None, int]  # (H, W, c)

@@ -43,8 +43,8 @@ def explain(
         top_k: explain the classes of the ``top_k`` largest logits, largest first, instead.
         wrt: name of an inner layer to whose output the contributions refer; None for the pixels.
         linear_map: whether to return the linear map as well (2c times the memory of a map).
-        batch_size: images explained at a time; memory grows with it. None: up to 32, fewer if they are large (one at
-            a time from 512x512 on).
+        batch_size: images explained at a time; memory grows with it. None: up to 32, as many as need about 1 GB. A
+            single image that needs more is explained in tiles, with the same result.
         verbose: True for a progress bar, False for none, ``"auto"`` for one if it takes longer than two seconds.
         jit_compile: whether to use XLA; None: as the model was compiled.
         class_names: one name per class, for pictures and ``classes``; None for those of the model, if it has any.
@@ -57,6 +57,7 @@ def explain(
         UnreadableImageError: for files that cannot be read; it is a ``ValueError``.
         ValueError: for images of the wrong shape, NaN or infinite pixels, unknown classes, an unknown ``wrt``, and
             models of another structure.
+        NotEnoughMemoryError: a ``ValueError``, if less memory is free than the explanation needs.
 
     Warns:
         UserWarning: if pixels look scaled to [0, 1] or lie outside [0, 255].

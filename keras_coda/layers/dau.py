@@ -114,6 +114,14 @@ class _DynamicAlignmentUnits(DynamicLinear):
             rows = ops.reshape(ops.moveaxis(rows, -2, 1), (batch * targets, *locations, d))
         return ops.reshape(self._scatter(rows, input_shape), (batch, targets, *input_shape[1:]))
 
+    def footprint(self, input_shape, output_shape, targets):
+        """See :meth:`DynamicLinear.footprint`."""
+        N, d = math.prod(output_shape[:-1]), math.prod(self._patch_shape(input_shape[-1]))
+        f, R = self._num_units, self.rank + 1
+        forward = N * (2 * d + 2 * f * R)  # taps and patches; two products with z before they are contracted
+        backward = N * f * (2 * R if targets == 1 else d) + targets * N * (3 * d + 4 * f)
+        return N * (2 * f + R), max(forward, backward)
+
     def get_config(self):
         """Return the constructor's arguments but the number of units, which subclasses name."""
         return {**super().get_config(), "rank": self.rank, "rescaling": self.rescaling}
@@ -201,6 +209,11 @@ class DAUConv2D(_DynamicAlignmentUnits):
         self.filters = self._num_units
         self.kernel_size = check_pair("kernel_size", kernel_size)
         self.strides = check_pair("strides", strides)
+
+    @property
+    def windows(self):
+        """See :attr:`DynamicLinear.windows`."""
+        return ((self.kernel_size, self.strides),)
 
     def _patch_shape(self, channels):
         return (*self.kernel_size, channels)

@@ -1,9 +1,14 @@
 """The protocol of layers that compute ``y = W(x) x`` and can return ``W(x)``, and containers that implement it."""
 
+import itertools
+import math
 from typing import Any
 
 import keras
 from keras import ops
+
+# Kernel size and strides (height, width) of a layer whose input is padded with ``(k - 1) // 2`` zeros on each side.
+Window = tuple[tuple[int, int], tuple[int, int]]
 
 _serializable = keras.saving.register_keras_serializable("keras_coda")
 
@@ -52,6 +57,30 @@ class DynamicLinear(keras.layers.Layer):
         """Return ``linearize(inputs)[0]``."""
         return self.linearize(inputs)[0]
 
+    @property
+    def windows(self) -> tuple[Window, ...] | None:
+        """How the layer looks at images, so that large ones can be explained in tiles; optional.
+
+        A tuple of ``(kernel_size, strides)`` of windows applied in turn, whose output locations each depend on nothing
+        but their window; ``(((1, 1), (1, 1)),)`` for a layer that treats all locations alike and alone. None: unknown.
+        """
+        return None
+
+    def footprint(self, input_shape, output_shape, targets: int) -> tuple[int, int]:
+        """Return about how many floats the layer needs, from which explanations choose how much to do at a time.
+
+        Args:
+            input_shape: ``(batch, *input_dims)``, all known.
+            output_shape: ``(batch, *output_dims)``.
+            targets: int, the number of targets of :meth:`pullback`.
+
+        Returns:
+            ``(kept, passing)``: floats of the output and of the frozen weights, and how many more there are at most at
+            the same time while the layer computes, either way.
+        """
+        outputs = math.prod(output_shape)
+        return outputs, targets * (math.prod(input_shape) + outputs)
+
 
 def linearize_chain(layers, inputs) -> tuple[Any, list]:
     """Linearize layers one after the other; return the last output and every layer's frozen weights."""
@@ -92,6 +121,21 @@ class _Container(DynamicLinear):
         """Return the constructor's arguments."""
         layers = [keras.saving.serialize_keras_object(layer) for layer in self.layers]
         return {**super().get_config(), "layers": layers}
+
+    @property
+    def windows(self):
+        """See :attr:`DynamicLinear.windows`: those of all layers in turn."""
+        windows = [layer.windows for layer in self.layers]
+        return None if None in windows else tuple(itertools.chain(*windows))
+
+    def footprint(self, input_shape, output_shape, targets):
+        """See :meth:`DynamicLinear.footprint`."""
+        kept, passing = 0, 0
+        for layer in self.layers:
+            after = layer.compute_output_shape(input_shape)
+            own = layer.footprint(input_shape, after, targets)
+            kept, passing, input_shape = kept + own[0], max(passing, own[1]), after
+        return kept, passing
 
     @classmethod
     def from_config(cls, config):

@@ -1,4 +1,4 @@
-"""Logits, encodings and gradients of a model, compiled once per image size. Gradients are computed by tf-explain."""
+"""Logits, encodings and gradients of a model, compiled once for all image sizes. tf-explain computes gradients."""
 
 import weakref
 from collections.abc import Callable, Iterator
@@ -45,22 +45,22 @@ def chunks(images: np.ndarray, pixels: int, count: int | None = None) -> Iterato
 
 def encode_images(model: keras.Model, images: np.ndarray) -> np.ndarray:
     """Return images ``(B, H, W, c)`` as the input of a model's dynamic-linear chain, ``(B, H, W, channels)``."""
-    return np.asarray(_compiled(_make_encoding, model, images.shape[1:])(images))
+    return np.asarray(_compiled(_make_encoding, model)(images))
 
 
 def predict_logits(model: keras.Model, inputs: np.ndarray, encoded: bool) -> np.ndarray:
     """Return the logits ``(B, classes)`` of images, or of encoded images if ``encoded``."""
-    return np.asarray(_compiled(_make_logits, model, inputs.shape[1:], encoded)(inputs))
+    return np.asarray(_compiled(_make_logits, model, encoded)(inputs))
 
 
 def logit_gradients(model: keras.Model, inputs: np.ndarray, classes: np.ndarray, encoded: bool) -> np.ndarray:
     """Return the gradients, in the shape of ``inputs``, of one logit per image: that of its entry in ``classes``."""
-    return np.asarray(_compiled(_make_gradients, model, inputs.shape[1:], encoded)(inputs, classes))
+    return np.asarray(_compiled(_make_gradients, model, encoded)(inputs, classes))
 
 
 def class_activation_maps(model: keras.Model, images: np.ndarray, classes: np.ndarray, layer: str) -> list[np.ndarray]:
     """Return the sum of a layer's activations, weighted by the mean gradient of one logit: ``(h, w)`` per image."""
-    outputs, gradients = _compiled(_make_activations, model, images.shape[1:], layer)(images, classes)
+    outputs, gradients = _compiled(_make_activations, model, layer)(images, classes)
     return [cam.numpy() for cam in tf_explain().GradCAM.generate_ponderated_output(outputs, gradients)]
 
 
@@ -84,24 +84,26 @@ def _network(model, encoded):
     return lambda inputs: linearize_chain(decomposition.chain, inputs)[0]
 
 
-def _function(run, shape, *, with_classes=False):
+def _function(run, model, encoded=False, *, with_classes=False):
+    """Compile a function of images, or of encoded images, of every size that the model takes."""
     import tensorflow as tf
 
+    shape = (compiled_explainer(model).decomposition.encoder.output_shape if encoded else model.input_shape)[1:]
     signature = [tf.TensorSpec((None, *shape), tf.float32)]
     if with_classes:
         signature.append(tf.TensorSpec((None,), tf.int32))
     return tf.function(run, input_signature=signature, autograph=False)
 
 
-def _make_encoding(model, shape):
-    return _function(compiled_explainer(model).decomposition.encode, shape)
+def _make_encoding(model):
+    return _function(compiled_explainer(model).decomposition.encode, model)
 
 
-def _make_logits(model, shape, encoded):
-    return _function(_network(model, encoded), shape)
+def _make_logits(model, encoded):
+    return _function(_network(model, encoded), model, encoded)
 
 
-def _make_gradients(model, shape, encoded):
+def _make_gradients(model, encoded):
     import tensorflow as tf
 
     network = _network(model, encoded)
@@ -115,10 +117,10 @@ def _make_gradients(model, shape, encoded):
 
         return compute(points, own_logits, 0)
 
-    return _function(gradients, shape, with_classes=True)
+    return _function(gradients, model, encoded, with_classes=True)
 
 
-def _make_activations(model, shape, layer):
+def _make_activations(model, layer):
     import tensorflow as tf
 
     network = keras.Model(model.inputs, [model.get_layer(layer).output, model.outputs[0]])
@@ -131,4 +133,4 @@ def _make_activations(model, shape, layer):
             own_logits = tf.gather(logits, classes, batch_dims=1)
         return tf.cast(outputs, tf.float32), tf.cast(tape.gradient(own_logits, outputs), tf.float32)
 
-    return _function(activations_and_gradients, shape, with_classes=True)
+    return _function(activations_and_gradients, model, with_classes=True)

@@ -17,6 +17,10 @@ class UnreadableImageError(UnreadableFileError):
     """An image file is missing, damaged, too large or of another format; the message names it and the reason."""
 
 
+class NotEnoughMemoryError(ValueError):
+    """An explanation would need more memory than there is; the message says how much, and which image size fits."""
+
+
 class FewerGridsWarning(UserWarning):
     """There are enough images for some of the requested grids only; the result is that of fewer grids."""
 

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from keras_coda import CoDANet, DAUConv2D
+from keras_coda.explanations import workload
 from keras_coda.explanations.compiled import compiled_explainer
 from keras_coda.layers import patches, rescaling
 from tests.helpers.networks import assert_complete, pixels, small
@@ -141,13 +142,12 @@ def test_training_and_prediction_are_traced_once_for_a_repeated_shape():
 
 
 def test_large_images_are_explained_a_few_classes_at_a_time(monkeypatch):
-    from keras_coda.explanations import compiled as module
-
     model, images = small(), pixels(5)
     whole = model.explain(images, top_k=3)
     chosen = model.explain(images, whole.classes)
-    for name, value in {"_PIXELS": 2 * 56, "_TARGETS": 56}.items():
-        monkeypatch.setattr(module, name, value)
+    work = workload.Workload(compiled_explainer(model).decomposition, (8, 7, 2))
+    monkeypatch.setattr(workload, "FLOATS", work.floats(1))
+    assert work.plan(5, 3, None) == (1, 1)
     for classes, top_k in [(None, 3), (whole.classes, None)]:
         parts = model.explain(images, classes, top_k=top_k)
         np.testing.assert_array_equal(parts.classes, chosen.classes)
