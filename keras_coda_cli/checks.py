@@ -154,28 +154,22 @@ def check_data(args: argparse.Namespace) -> None:
 def check_out_folder(path: str) -> None:
     """Check that a folder can be written to, or created: it may exist."""
     folder = Path(path).expanduser()
-    require(folder.is_dir() or not os.path.lexists(folder), "--out must be a folder", f"'{path}', a file")
+    require(os.path.isdir(folder) or not os.path.lexists(folder), "--out must be a folder", f"'{path}', a file")
     _check_writable(folder, "--out")
 
 
 def check_new_path(path: str, what: str = "folder") -> None:
     """Check that nothing is at a path yet, and that a file or folder can be created there."""
-    new = Path(path).expanduser()
-    version = " (for TF Serving, the next version number)" if what == "folder" else ""
-    fix = f"Choose another{version}, or delete it first"
-    require(
-        not os.path.lexists(new), f"The {what} to write must not exist yet", f"--out '{path}'", fix, FileExistsError
-    )
-    _check_writable(new, "--out")
+    load_without_package("utils.atomic").check_new(path, what, "--out")
 
 
 def check_file_to_write(path: str, option: str) -> None:
     """Check that a file can be written, in a folder that exists."""
     file = Path(path).expanduser()
-    require(not file.is_dir(), f"{option} must be a file", f"'{path}', a folder")
+    require(not os.path.isdir(file), f"{option} must be a file", f"'{path}', a folder")
     rule, fix = f"The folder of {option} must exist", f"Create '{file.parent}'"
     require(file.parent.is_dir(), rule, f"'{path}'", fix, FileNotFoundError)
-    _check_writable(file.parent, option)
+    _check_writable(file, option)
 
 
 def check_readable(path: str, rule: str) -> Path:
@@ -188,8 +182,4 @@ def check_readable(path: str, rule: str) -> Path:
 
 
 def _check_writable(path, option):
-    """Check that the first existing folder, of a path and its parents, is one to write to."""
-    existing = next(folder for folder in (path, *path.absolute().parents) if os.path.lexists(folder))
-    rule = f"{option} must lie in a folder that can be written to"
-    require(existing.is_dir(), rule, f"'{path}', and '{existing}' is no folder", error=NotADirectoryError)
-    require(os.access(existing, os.W_OK | os.X_OK), rule, f"'{path}'", "Choose another", PermissionError)
+    load_without_package("utils.atomic").check_writable(path, option)

@@ -219,5 +219,11 @@ def load_data_for(model, args: argparse.Namespace):
 
 
 def print_table(rows: Iterable[Sequence]) -> None:
-    """Print rows of equal length with aligned columns."""
+    """Print rows of equal length with aligned columns; what terminals cannot show is escaped."""
+    rows = [[_printable(str(cell)) for cell in row] for row in rows]
     print(load_without_package("utils.tables").text_table(rows))
+
+
+def _printable(text):
+    """Escape what a file name, or the name of a class on a server, may hold: control characters, bytes not UTF-8."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -52,6 +52,9 @@ def main(argv: list[str] | None = None) -> int:
     Returns:
         The exit code: 0 done, 1 failed, 2 wrong usage, 130 interrupted.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # names of files need not be text in the terminal's encoding
+            stream.reconfigure(errors="backslashreplace")
     commands = {name: importlib.import_module(f"keras_coda_cli.{name}") for name in COMMANDS}
     parser, parsers = _parsers(commands)
     try:

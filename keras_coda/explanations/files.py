@@ -12,6 +12,7 @@ from keras_coda.data.images import check_channels, fitting, read_image
 from keras_coda.data.listing import EXTENSIONS, Images
 from keras_coda.explanations.compiled import compiled_explainer
 from keras_coda.explanations.explain import class_names_of, explain
+from keras_coda.utils.atomic import check_writable
 from keras_coda.utils.class_names import class_indices
 from keras_coda.utils.errors import ImagesLeftOutWarning
 from keras_coda.utils.progress import Progress
@@ -65,6 +66,8 @@ def explain_files(
     files = _find(paths, out)
     *size, channels = decomposition.input_shape
     check_channels(channels)
+    draws_linear_map = linear_map and wrt is None
+    names = _check_targets(files, out, draws_linear_map, overwrite)
     for file in files:
         read_image(file, channels, animated=False)
     fixed, fit = None not in size, fitting(size)
@@ -74,8 +77,7 @@ def explain_files(
         wanted = None if classes is None else np.tile(classes, (len(images), 1))
         return explain(model, images, wanted, top_k=top_k, wrt=wrt, linear_map=linear_map, verbose=False)
 
-    draws_linear_map = linear_map and wrt is None
-    return _explain_and_write(files, out, explain_chosen, batch_size if fixed else 1, draws_linear_map, overwrite)
+    return _explain_and_write(files, names, out, explain_chosen, batch_size if fixed else 1, draws_linear_map)
 
 
 def explain_files_on_server(
@@ -108,17 +110,18 @@ def explain_files_on_server(
     out = Path(out).expanduser()
     indices = None if classes is None else class_indices(classes, client.class_names)
     files = _find(paths, out)
+    names = _check_targets(files, out, False, overwrite)
     for file in files:
         read_image(file, 3, animated=False)
 
     def explain_chosen(chosen):
         return client.explain(list(chosen), None if indices is None else np.tile(indices, (len(chosen), 1)))
 
-    return _explain_and_write(files, out, explain_chosen, batch_size, False, overwrite)
+    return _explain_and_write(files, names, out, explain_chosen, batch_size, False)
 
 
-def _explain_and_write(files, out, explain, batch_size, draws_linear_map, overwrite):
-    """Explain files in batches, write a picture and the numbers for each, and return the rows."""
+def _check_targets(files, out, draws_linear_map, overwrite):
+    """Return the names of results, without their endings, if all of them can be written."""
     names = _unique_names(files)
     endings = (".png", ".npz", ".linear_map.png")[: 3 if draws_linear_map else 2]
     existing = [path for name in names for ending in endings if (path := out / f"{name}{ending}").exists()]
@@ -129,6 +132,13 @@ def _explain_and_write(files, out, explain, batch_size, draws_linear_map, overwr
         raise FileExistsError(
             f"Results must not replace {'images' if destroyed else 'files'}. Received: {shown}. {fix}"
         )
+    longest = max(names, key=lambda name: len(os.fsencode(name)))
+    check_writable(out / f"{longest}{endings[-1]}", "out")
+    return names
+
+
+def _explain_and_write(files, names, out, explain, batch_size, draws_linear_map):
+    """Explain files in batches, write a picture and the numbers for each, and return the rows."""
     rows = []
     with Progress(len(files), "image") as progress:
         for start in range(0, len(files), batch_size):

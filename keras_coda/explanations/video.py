@@ -15,6 +15,7 @@ from keras_coda.data.video import Frame, VideoSource, encoding, new_video
 from keras_coda.explanations.compiled import compiled_explainer, default_batch_size
 from keras_coda.explanations.explain import class_names_of, explain
 from keras_coda.explanations.explanation import Explanation
+from keras_coda.utils.atomic import check_writable
 from keras_coda.utils.checks import check_finite, check_int, check_pair, require
 from keras_coda.utils.class_names import class_index
 from keras_coda.utils.errors import PixelRangeWarning
@@ -292,4 +293,5 @@ def _check_out(out, source, overwrite) -> Path:
         if out.is_dir() or not overwrite:
             fix = "Choose another name." if out.is_dir() else "Choose another name, or replace it: --overwrite."
             raise FileExistsError(f"Results must not replace files. Received: '{out}'. {fix}")
+    check_writable(out, "out")
     return out

@@ -12,7 +12,7 @@ from keras_coda.exporters.bare_tensorflow import run_signatures
 from keras_coda.exporters.protos import read_signatures
 from keras_coda.exporters.schema import EXPLAIN, PREDICT
 from keras_coda.exporters.signatures import Signatures, require_tensorflow
-from keras_coda.utils.atomic import new_folder
+from keras_coda.utils.atomic import check_new, new_folder
 from keras_coda.utils.checks import require
 
 _ANY_SIZE = 64  # height and width of the images to compare, if the network takes any
@@ -53,6 +53,7 @@ def export_saved_model(
         ValueError: if ``top_k`` is not in [1, classes], or the model is not explainable.
         RuntimeError: on a backend other than TensorFlow.
     """
+    check_new(path)
     require_tensorflow()
     served = Signatures.of(model, top_k=top_k, image_size=image_size, linear_map=linear_map)
     if warmup is None:

@@ -13,7 +13,6 @@ import contextlib
 import importlib
 import os
 from collections.abc import Sequence
-from pathlib import Path
 
 import keras
 import numpy as np
@@ -22,7 +21,7 @@ from keras import ops
 from keras_coda.exporters.formats import FORMATS
 from keras_coda.exporters.nan_guard import PortableNetwork
 from keras_coda.exporters.signatures import Signatures, require_tensorflow
-from keras_coda.utils.atomic import new_file, refuse_existing
+from keras_coda.utils.atomic import check_new, new_file, refuse_existing
 from keras_coda.utils.checks import require, to_numpy
 from keras_coda.utils.optional import import_optional
 from keras_coda.utils.silence import hush
@@ -65,8 +64,7 @@ def convert(
         RuntimeError: on a backend other than TensorFlow, or if the converted network does not agree with Keras.
     """
     require(format in FORMATS, f"`format` must be {' or '.join(map(repr, FORMATS))}", format=format)
-    path = Path(filepath).expanduser().resolve()
-    refuse_existing(path, "file", "filepath")
+    path = check_new(filepath, "file", "filepath")
     require_tensorflow()
     for package in FORMATS[format].required:
         import_optional(package, extra=format, purpose=f'Format "{format}"')

@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from keras_coda.utils.atomic import new_file
+from keras_coda.utils.atomic import check_writable, new_file
 from keras_coda.utils.errors import UnreadableFileError
 from keras_coda.utils.reading import read_json
 
@@ -35,6 +35,7 @@ class RunFolder:
         is_begun: whether the folder holds this run already (False with ``restart``).
 
     Raises:
+        OSError: if the folder cannot be written to, or created.
         ValueError: if the folder holds something else, or a run with other arguments.
 
     Example:
@@ -70,6 +71,7 @@ class RunFolder:
                 f"The folder must be {state} or hold a {what}. Received: out='{self.path}', with {found[:10]} but "
                 f"without '{file}'. Choose another folder."
             )
+        check_writable(self.path, "out")
         self.is_begun = self._file.exists() and not restart
         self.arguments = self._merged()
 
@@ -92,13 +94,13 @@ class RunFolder:
         self.is_begun = True
 
     def _found(self):
-        """Return the names of what lies beside the file of arguments; half-written files of a killed run excepted."""
+        """Return the names of what lies beside the file of arguments; hidden and half-written files excepted."""
         if self.path.exists() and not self.path.is_dir():
             return [self.path.name]
         if self._leaves is not None:
             return [name for name in self._leaves if (self.path / name).exists()]
         names = sorted(path.name for path in self.path.iterdir()) if self.path.exists() else []
-        return [name for name in names if name != self._file.name and not name.endswith(".part")]
+        return [name for name in names if name != self._file.name and name[0] != "."]
 
     def _recorded(self):
         if self._restart or not self._file.exists():

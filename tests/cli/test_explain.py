@@ -1,3 +1,6 @@
+import io
+import sys
+
 import keras
 import numpy as np
 import pytest
@@ -126,3 +129,34 @@ def test_explain_never_replaces_the_images_themselves(model_folder, tmp_path, ca
     assert run("explain", "--model", model_folder, image, "--out", tmp_path, "--overwrite") == 1
     assert "must not replace images" in capsys.readouterr().err
     assert image.read_bytes() == before
+
+
+def test_names_that_are_no_text_are_shown_escaped(model_folder, tmp_path, monkeypatch):
+    image = write_image(tmp_path / "in" / "x.png", seed=1).rename(tmp_path / "in" / "caf\udce9\n\x1b[2J.png")
+    strict = io.TextIOWrapper(io.BytesIO(), "utf-8", errors="strict")
+    monkeypatch.setattr(sys, "stdout", strict)
+    assert run("explain", "--model", model_folder, tmp_path / "in", "--out", tmp_path / "out") == 0
+    strict.flush()
+    assert b"caf\\udce9\\n\\x1b[2J.png  " in strict.buffer.getvalue()
+    assert (tmp_path / "out" / f"{image.stem}.npz").exists()
+
+
+@pytest.mark.parametrize(("length", "options"), [(251, ["--linear-map"]), (250, ["--linear-map"])])
+def test_results_that_cannot_be_written_are_noticed_before_work(
+    model_folder, tmp_path, capsys, monkeypatch, length, options
+):
+    image = write_image(tmp_path / ("b" * (length - 4) + ".png"), seed=1)
+    monkeypatch.setattr(CoDANet, "explain", None)
+    arguments = ["explain", "--model", model_folder, "--out", tmp_path / "new" / "out", image, *options]
+    assert run(*arguments) == 1
+    assert "A name may have 255 bytes" in capsys.readouterr().err
+    assert not (tmp_path / "new").exists()
+
+
+def test_results_that_exist_are_noticed_before_images_are_read(model_folder, tmp_path, capsys, monkeypatch):
+    image = write_image(tmp_path / "x.png", seed=1)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "x.npz").touch()
+    monkeypatch.setattr("keras_coda.explanations.files.read_image", None)
+    assert run("explain", "--model", model_folder, "--out", tmp_path / "out", image) == 1
+    assert "--overwrite" in capsys.readouterr().err
