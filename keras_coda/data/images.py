@@ -168,7 +168,7 @@ def kind_of(data: bytes) -> str | None:
 @contextlib.contextmanager
 def _opened(source, name=None, max_pixels=MAX_PIXELS, animated=True):
     """Yield an image of Pillow that is open but not decoded, and its orientation; name the image in errors."""
-    from PIL import Image
+    from PIL import Image, UnidentifiedImageError
 
     is_content = isinstance(source, (bytes, bytearray, memoryview))
     name = name or ("bytes" if is_content else os.fspath(source))
@@ -199,6 +199,8 @@ def _opened(source, name=None, max_pixels=MAX_PIXELS, animated=True):
         raise
     except Exception as error:  # Pillow's decoders raise nearly anything
         reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+        if isinstance(error, UnidentifiedImageError):  # whose text has nothing but an address in memory
+            reason = "its header is damaged"
         raise UnreadableImageError(
             f"An image must be readable. Received: '{name}' ({reason}). Save it again as PNG or JPEG."
         ) from error

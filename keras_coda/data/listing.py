@@ -56,6 +56,9 @@ class Images:
         Args:
             folder: the folder.
             linked: the number of levels of folders on which links to folders are followed, too.
+
+        Raises:
+            OSError: if a folder that is not left out cannot be read.
         """
         found = cls(os.fspath(folder), {}, [], Counter())
         for root, names_to_root, names in sorted(_walk(found.folder, linked)):
@@ -108,7 +111,12 @@ class Images:
 
 def _walk(folder, linked):
     """Yield each folder at any depth: its path, the names of the folders that lead to it, the names of its files."""
-    for root, folders, files in os.walk(folder, followlinks=linked > 0):
+
+    def stop(error):
+        if not any(map(is_left_out, os.path.relpath(error.filename, folder).split(os.sep))):
+            raise error
+
+    for root, folders, files in os.walk(folder, followlinks=linked > 0, onerror=stop):
         inside = os.path.relpath(root, folder)
         names_to_root = () if inside == os.curdir else tuple(inside.split(os.sep))
         if len(names_to_root) >= linked:  # so that a link to a folder above cannot lead on for ever

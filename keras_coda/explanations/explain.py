@@ -11,7 +11,7 @@ import numpy as np
 from keras_coda.explanations.compiled import compiled_explainer, default_batch_size
 from keras_coda.explanations.explanation import Explanation, sigmoid
 from keras_coda.explanations.inputs import as_batch
-from keras_coda.utils.checks import check_classes, check_images, check_int, to_numpy
+from keras_coda.utils.checks import check_class_names, check_classes, check_images, check_int, to_numpy
 from keras_coda.utils.class_names import replace_names
 from keras_coda.utils.progress import track
 
@@ -69,7 +69,8 @@ def explain(
     decomposition = explainer.decomposition
     images, is_one_image = as_batch(images, decomposition.input_shape)
     images = check_images(images, decomposition.input_shape[-1], decomposition.input_shape[:2])
-    class_names = class_names_of(model) if class_names is None else tuple(class_names)
+    class_names = class_names_of(model) if class_names is None else class_names
+    class_names = check_class_names(class_names, decomposition.num_classes)
     classes = replace_names(classes, class_names, decomposition.num_classes)
     if is_one_image and np.ndim(classes) == 1:
         classes = [classes]

@@ -129,6 +129,7 @@ def test_what_is_larger_than_a_side_is_scaled_down():
         ("a.gif", file_of(COLORS.quantize(16), "GIF")[:-30], "truncated"),
         ("a.gif", file_of(COLORS.quantize(16), "GIF")[:6] + b"\5\0\5\0" + file_of(COLORS.quantize(16), "GIF")[10:],
          "larger than the whole"),
+        ("a.gif", file_of(COLORS.quantize(16), "GIF")[:10], "its header is damaged"),
         ("a.webp", file_of(COLORS, "WEBP")[:-30], ""),
     ],
 )  # fmt: skip

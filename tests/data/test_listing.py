@@ -130,6 +130,24 @@ def test_links_to_folders_are_followed_on_so_many_levels(tmp_path):
     assert len(Images.of(tmp_path / "photos", 2).paths) == 3  # again/dog is not followed into a circle
 
 
+@pytest.mark.parametrize(("path", "is_hidden"), [("cat/more", False), ("lost+found", True), ("cat/.git/x", True)])
+def test_a_folder_that_cannot_be_read_is_an_error_unless_it_is_left_out(path, is_hidden, tmp_path, monkeypatch):
+    touch(tmp_path, "cat/0.png", f"{path}/1.png")
+    scandir = os.scandir
+
+    def denied(folder):
+        if str(folder) == str(tmp_path / path):
+            raise PermissionError(13, "Permission denied", str(folder))
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", denied)
+    if is_hidden:
+        assert len(Images.of(tmp_path).paths) == 1
+    else:
+        with pytest.raises(PermissionError, match=path):
+            Images.of(tmp_path)
+
+
 @pytest.mark.parametrize("name", ["cat", "@home", "#1", "_x", "a.b", "eaDir", "macosx"])
 def test_ordinary_names_are_not_left_out(name):
     assert not is_left_out(name)

@@ -170,6 +170,8 @@ def test_unknown_and_ambiguous_names_are_refused(model):
         CoDANet(2, input_shape=(6, 8, 3), filters=(2,), ranks=1).explain(images_of(), "dog")
     with pytest.raises(ValueError, match="which fits 'a' .0., 'b' .1.|must fit one class"):
         model.explain(images_of(), "x", class_names=("x", "X", "x"))
+    with pytest.raises(ValueError, match="one name per class. Received: 2 names"):
+        model.explain(images_of(), "x", class_names=("x", "y"))
     assert model.explain(images_of(), "X", class_names=("x", "X", "x")).classes.tolist() == [[1], [1]]
 
 
