@@ -23,6 +23,7 @@ from keras_coda.data.images import read_image
 from keras_coda.exporters import schema
 from keras_coda.exporters.decoding import decode_pixels
 from keras_coda.models import UnreadableFileError, load_coda_checkpoint, presets
+from keras_coda.models.files import load_keras_file
 from keras_coda.models.weights_files import array_shapes
 from keras_coda.serving import RestClient, ServingError
 from keras_coda.training import checkpointing
@@ -157,7 +158,7 @@ class Presets:
 
 
 class Checkpoints:
-    """State dicts, backups of trainings, and explanations."""
+    """State dicts, backups of trainings, Keras files, and explanations."""
 
     def __init__(self, folder: Path):
         self._folder, self._model = folder, network()
@@ -173,10 +174,12 @@ class Checkpoints:
         self._model.optimizer.build(self._model.trainable_variables)
         self._model.save_weights(self._backup)
         self._model.explain(np.zeros((1, 8, 8, 1), "uint8"), verbose=False).save(folder / "explanation.npz")
+        self._model.save(folder / "model.keras")
         self._files = {
             folder / "state.npz": lambda path: load_coda_checkpoint(path),
             self._backup: lambda path: checkpointing.restore(self._model, folder / "run"),
             folder / "explanation.npz": Explanation.load,
+            folder / "model.keras": load_keras_file,
         }
         self._contents = {path: path.read_bytes() for path in self._files}
 

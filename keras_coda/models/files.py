@@ -1,14 +1,20 @@
 """Trained networks by name, by folder, or from a file that `model.save` wrote."""
 
+import json
 import os
 import warnings
+import zipfile
+from collections import Counter
 from pathlib import Path
 
 import keras
 
 from keras_coda.models.classifier import ExplainableClassifier
 from keras_coda.models.coda_net import CoDANet
+from keras_coda.models.weights_files import array_shapes
 from keras_coda.utils.checks import require
+from keras_coda.utils.errors import UnreadableFileError
+from keras_coda.utils.reading import check_archive
 
 
 def load_network(source: str | os.PathLike) -> ExplainableClassifier:
@@ -38,15 +44,45 @@ def load_keras_file(path: str | os.PathLike) -> keras.Model:
     """Load any model that ``model.save`` wrote to a ``.keras`` file, without the state of its training.
 
     Raises:
-        ValueError: if Keras cannot load it; the message has the reason.
+        UnreadableFileError: a ``ValueError``, if Keras cannot load it, or its networks have other weights than those of
+            the file; the message has the reason.
     """
+    path = Path(path).expanduser()
     try:
+        _check_sizes(path)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Skipping variable loading for optimizer")
-            return keras.models.load_model(Path(path).expanduser(), compile=False)
+            return keras.models.load_model(path, compile=False)
     except Exception as error:  # Keras and its formats raise nearly anything
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise ValueError(
+        raise UnreadableFileError(
             f"The file must hold a model that Keras can load. Received: '{os.fspath(path)}' ({reason}). Write it "
             "again: `model.save(path)`."
         ) from error
+
+
+def _check_sizes(path):
+    """Compare sizes before a network is built: a damaged configuration may ask for any number of weights."""
+    check_archive(path)
+    with zipfile.ZipFile(path) as archive:
+        config = json.loads(archive.read("config.json"))
+    expected = Counter(shape for shapes in map(_weight_shapes, _objects(config)) for shape in shapes)
+    missing = expected - Counter(array_shapes(path))
+    require(not missing, "A network must have the weights of its file", missing=next(iter(missing), None))
+
+
+def _objects(config):
+    """Yield all serialized objects in the configuration of a model."""
+    waiting = [config]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, dict):
+            yield value
+        if isinstance(value, (dict, list)):
+            waiting += value.values() if isinstance(value, dict) else value
+
+
+def _weight_shapes(serialized):
+    found = keras.saving.get_registered_object(str(serialized.get("registered_name")))
+    is_network = isinstance(found, type) and issubclass(found, ExplainableClassifier)
+    return (found.weight_shapes(serialized.get("config", {})) if is_network else None) or ()

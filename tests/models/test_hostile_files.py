@@ -8,12 +8,14 @@ import warnings
 import zipfile
 
 import h5py
+import keras
 import numpy as np
 import pytest
 
 from experiments import fuzzing
 from keras_coda import CoDANet, Explanation
 from keras_coda.models import UnreadableFileError, load_coda_checkpoint
+from keras_coda.models.files import load_keras_file
 from keras_coda.models.presets import preset_folder
 from keras_coda.models.weights_files import array_shapes
 from keras_coda.tuning import TuningResult
@@ -181,6 +183,44 @@ def test_weights_that_are_not_in_their_file_are_refused(preset, tmp_path, harm):
 def test_names_that_cannot_be_paths_are_unknown_presets(name):
     with pytest.raises(ValueError, match="Received: "):
         preset_folder(name)
+
+
+# === Keras files ===
+
+
+def rewrite(path, change):
+    """Write a Keras file again with the text of its configuration changed."""
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    members["config.json"] = change(members["config.json"].decode()).encode()
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+
+
+@pytest.mark.parametrize("wrap", [False, True])
+def test_keras_files_are_checked_before_a_network_is_built(tmp_path, monkeypatch, wrap):
+    model, path = small(), tmp_path / "net.keras"
+    (keras.Sequential([keras.Input((8, 7, 2)), model]) if wrap else model).save(path)
+    np.testing.assert_array_equal(load_keras_file(path).get_weights()[0], model.get_weights()[0])
+    monkeypatch.setattr("keras_coda.models.coda_net.DAUConv2D", None)  # nothing can be built
+    for change in (
+        lambda text: text.replace('"filters": [4', '"filters": [1000000000'),
+        lambda text: text.replace('"ranks": [3', '"ranks": ["x"'),
+        lambda text: "[" * 100_000,
+        lambda text: "{",
+    ):
+        rewrite(path, change)
+        with pytest.raises(UnreadableFileError, match=r"Received: '.*net\.keras'"):
+            load_keras_file(path)
+
+
+def test_keras_files_that_hold_far_more_than_their_size_are_refused(tmp_path, monkeypatch):
+    small().save(tmp_path / "net.keras")
+    monkeypatch.setattr(reading, "_SMALL", 2**20)
+    rewrite(tmp_path / "net.keras", lambda text: text + " " * 2**25)
+    with pytest.raises(UnreadableFileError, match="must hold at most"):
+        load_keras_file(tmp_path / "net.keras")
 
 
 # === Archives, and JSON elsewhere ===
