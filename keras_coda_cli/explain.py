@@ -16,7 +16,8 @@ EXAMPLE = (
     "  keras-coda explain --model runs/photos/model --classes cat --start 10 --end 25 --video cat.mp4 explained.mp4"
 )
 OF_VIDEO = ("--region", "--start", "--end", "--image-size")
-NOT_OF_VIDEO = ("--out", "--server", "--top-k", "--wrt", "--linear-map")
+NOT_OF_VIDEO = ("--out", "--server", "--top-k", "--wrt", "--linear-map", "--max-side")
+MAX_SIDE = 512  # of images for a network that takes any size: maps of larger ones take many seconds
 VIDEO_ENDINGS = (".mp4", ".mov", ".mkv")
 
 
@@ -46,6 +47,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     which.add_argument("--top-k", type=common.positive, metavar="K", help="the K most probable classes instead")
     parser.add_argument("--wrt", metavar="LAYER", help="contributions of this layer's activations instead of pixels")
     parser.add_argument("--linear-map", action="store_true", help="also save the linear map, and NAME.linear_map.png")
+    parser.add_argument(
+        "--max-side",
+        type=_max_side,
+        metavar="PIXELS",
+        help="if the network takes images of any size, reduce those with a longer side to this; 0: keep their size; "
+        f"default: {MAX_SIDE}",
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace existing results")
     video = parser.add_argument_group(
         "video",
@@ -71,6 +79,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _max_side(text):
+    return 0 if text == "0" else common.positive(text)
+
+
 def _region(text):
     numbers = tuple(map(int, text.split(",")))
     if len(numbers) != 4:
@@ -78,7 +90,7 @@ def _region(text):
     return numbers
 
 
-_region.__name__ = "region X,Y,W,H"
+_max_side.__name__, _region.__name__ = "number of pixels", "region X,Y,W,H"
 
 
 def check(args: argparse.Namespace) -> None:
@@ -106,7 +118,7 @@ def check(args: argparse.Namespace) -> None:
 
 
 def _check_server(args):
-    given = checks.given(args, "--top-k", "--wrt", "--linear-map")
+    given = checks.given(args, "--top-k", "--wrt", "--linear-map", "--max-side")
     rule = "With --server the number of classes, and what is computed of them, was decided at export"
     checks.require(not given, rule, ", ".join(given), "Leave them out")
     url = urlsplit(args.server)
@@ -160,7 +172,8 @@ def run(args: argparse.Namespace) -> None:
         with connect(args.server) as client:
             rows = explain_files_on_server(client, args.paths, args.out, **options)
     else:
-        options |= {"top_k": args.top_k, "wrt": args.wrt, "linear_map": args.linear_map}
+        max_side = MAX_SIDE if args.max_side is None else args.max_side or None
+        options |= {"top_k": args.top_k, "wrt": args.wrt, "linear_map": args.linear_map, "max_side": max_side}
         rows = explain_files(common.load_model(args.model, any_model=True), args.paths, args.out, **options)
     common.print_table([("file", "class", "probability", "residual"), *rows])
 

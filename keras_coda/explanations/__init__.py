@@ -15,4 +15,5 @@ from keras_coda.explanations.files import explain_files as explain_files
 from keras_coda.explanations.files import explain_files_on_server as explain_files_on_server
 from keras_coda.explanations.video import ExplainedVideo as ExplainedVideo
 from keras_coda.explanations.video import explain_video as explain_video
+from keras_coda.utils.errors import ImagesReducedWarning as ImagesReducedWarning
 from keras_coda.utils.errors import NotEnoughMemoryError as NotEnoughMemoryError

@@ -8,13 +8,14 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_coda.data.images import check_channels, fitting, read_image
+from keras_coda.data.images import check_channels, fitting, image_size, read_image
 from keras_coda.data.listing import EXTENSIONS, Images
 from keras_coda.explanations.compiled import compiled_explainer
 from keras_coda.explanations.explain import class_names_of, explain
 from keras_coda.utils.atomic import check_writable
+from keras_coda.utils.checks import check_int
 from keras_coda.utils.class_names import class_indices
-from keras_coda.utils.errors import ImagesLeftOutWarning
+from keras_coda.utils.errors import ImagesLeftOutWarning, ImagesReducedWarning
 from keras_coda.utils.progress import Progress
 from keras_coda.visualization.figure import save_picture
 
@@ -30,6 +31,7 @@ def explain_files(
     linear_map: bool = False,
     overwrite: bool = False,
     batch_size: int = 32,
+    max_side: int | None = None,
 ) -> list[tuple[str, str, str, str]]:
     """Explain image files: write a picture ``NAME.png`` and the numbers, ``NAME.npz``, for each.
 
@@ -47,6 +49,8 @@ def explain_files(
         linear_map: whether to compute the linear map as well and draw it as ``NAME.linear_map.png``.
         overwrite: whether to replace existing results.
         batch_size: images explained at a time.
+        max_side: if the network takes images of any size, those with a longer side are reduced to so many pixels on
+            it; None: images keep their size.
 
     Returns:
         A row ``(file, class, probability, residual)`` of strings for each image and class.
@@ -58,8 +62,10 @@ def explain_files(
 
     Warns:
         ImagesLeftOutWarning: if images of a folder are left out.
+        ImagesReducedWarning: if images are reduced to ``max_side``.
     """
     out = Path(out).expanduser()
+    max_side = None if max_side is None else check_int("max_side", max_side)
     decomposition = compiled_explainer(model).decomposition
     if classes is not None:
         classes = class_indices(classes, class_names_of(model), decomposition.num_classes)
@@ -71,9 +77,13 @@ def explain_files(
     for file in files:
         read_image(file, channels, animated=False)
     fixed, fit = None not in size, fitting(size)
+    if fixed:
+        max_side = None
+    if max_side is not None:
+        _warn_of_reduced(files, max_side)
 
     def explain_chosen(chosen):
-        images = np.stack([fit(read_image(file, channels, animated=False)) for file in chosen])
+        images = np.stack([fit(read_image(file, channels, max_side=max_side, animated=False)) for file in chosen])
         wanted = None if classes is None else np.tile(classes, (len(images), 1))
         return explain(model, images, wanted, top_k=top_k, wrt=wrt, linear_map=linear_map, verbose=False)
 
@@ -154,6 +164,19 @@ def _explain_and_write(files, names, out, explain, batch_size, draws_linear_map)
                 rows += _rows(file, one)
                 progress.add(1)
     return rows
+
+
+def _warn_of_reduced(files, max_side):
+    sizes = {file: image_size(file) for file in files}
+    larger = [file for file in files if max(sizes[file]) > max_side]
+    if larger:
+        height, width = sizes[larger[0]]
+        warnings.warn(
+            f"Images are reduced to at most {max_side} pixels per side: {len(larger)} of {len(files)}, for instance "
+            f"'{larger[0]}' of {height}x{width}. Another `max_side` (--max-side) changes this.",
+            ImagesReducedWarning,
+            stacklevel=3,
+        )
 
 
 def _rows(file, explanation):

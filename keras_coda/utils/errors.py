@@ -29,5 +29,9 @@ class ImagesLeftOutWarning(UserWarning):
     """Images of a folder are left out: hidden ones, those of other formats, those that belong to no class."""
 
 
+class ImagesReducedWarning(UserWarning):
+    """Images are larger than was asked for, and are explained at a smaller size."""
+
+
 class PixelRangeWarning(UserWarning):
     """Pixels do not look like values in [0, 255]."""

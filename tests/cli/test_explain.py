@@ -83,6 +83,27 @@ def test_a_keras_file_of_another_model_is_refused(tmp_path, capsys):
     assert "must hold a model that Keras can load. Received: " in capsys.readouterr().err
 
 
+def test_explain_reduces_large_images_for_networks_of_any_size_and_says_so(tmp_path, capsys):
+    CoDANet(2, filters=(2,), strides=8, ranks=2).save_to_preset(tmp_path / "model")
+    for name, size in {"wide": (700, 300), "tall": (9, 520), "small": (20, 30)}.items():
+        write_image(tmp_path / "in" / f"{name}.png", size=size)
+
+    def shapes(*options):
+        arguments = ["explain", "--model", tmp_path / "model", tmp_path / "in", "--out", tmp_path / "out"]
+        assert run(*arguments, "--overwrite", *options) == 0
+        files = (tmp_path / "out" / f"{name}.npz" for name in ("wide", "tall", "small"))
+        return [Explanation.load(file).contributions.shape[2:] for file in files], capsys.readouterr().err
+
+    found, said = shapes()
+    assert found == [(219, 512), (512, 9), (30, 20)]
+    assert "reduced to at most 512 pixels per side: 2 of 3, for instance" in said
+    found, said = shapes("--max-side", "0")
+    assert (found, said) == ([(300, 700), (520, 9), (30, 20)], "")
+    found, said = shapes("--max-side", "25")
+    assert found[2] == (25, 17)
+    assert "3 of 3" in said
+
+
 def test_explain_takes_images_as_they_are_if_the_network_takes_any_size(tmp_path):
     CoDANet(2, input_shape=(None, None, 1), filters=(2, 2), ranks=2).save_to_preset(tmp_path / "model")
     paths = [write_image(tmp_path / f"{side}.png", size=(side, 8)) for side in (6, 11)]

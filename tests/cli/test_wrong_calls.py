@@ -92,6 +92,8 @@ WRONG = [
     (["explain", "--model", "coda_digits", "--video", "a.mp4", "b.mp4", "--start", "2", "--end", "1"], 1, "--end", ()),
     (["explain", "--server", "ftp://host/m", "--out", "x", "a.png"], 1, "grpc://HOST:PORT/NAME", ()),
     (["explain", "--server", "grpc://host:1/m", "--out", "x", "a.png", "--top-k", "2"], 1, "decided at export", ()),
+    (["explain", "--server", "grpc://host:1/m", "--out", "x", "a.png", "--max-side", "9"], 1, "decided at export", ()),
+    (["explain", "--model", "coda_digits", "--out", "x", "a.png", "--max-side", "-1"], 2, "at least 1", ()),
     # what belongs together
     (["export", "--model", "coda_digits", "--out", "x", "--format", "onnx", "--verify"], 1, "Only a SavedModel", ()),
     (["tune", "--out", "x", "--oracle", "hyperband", "--trials", "3"], 2, "not allowed with --oracle hyperband", ()),
