@@ -24,7 +24,7 @@ from keras_coda.utils.errors import NotEnoughImagesError
 from keras_coda.utils.hashing import digest, digest_of_model
 from keras_coda.utils.records import to_json
 from keras_coda.utils.run_folder import RunFolder
-from keras_coda.utils.tables import markdown_table
+from keras_coda.utils.tables import markdown_table, to_html
 from keras_coda.visualization import metrics
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ METRICS: dict[str, Metric] = {
 }
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class Comparison:
     """The results of all metrics for several explainers.
 
@@ -93,6 +93,12 @@ class Comparison:
 
     def __str__(self) -> str:
         return self.table()
+
+    def __repr__(self) -> str:
+        return f"<Comparison: {', '.join(self.names)} by {', '.join(self.results)}>"
+
+    def _repr_html_(self) -> str:
+        return to_html(self.table())
 
     def to_json(self, path: str | os.PathLike | None = None) -> str:
         """Return all results as JSON, each as its own ``to_json``, and also write them to ``path`` if it is given.

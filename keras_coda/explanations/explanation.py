@@ -7,16 +7,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from keras_coda.explanations.contrast import SHOWN, Contrast, counted, name_of_class, omitted
 from keras_coda.utils.atomic import new_file
-from keras_coda.utils.checks import require
+from keras_coda.utils.checks import check_given_classes, require
+from keras_coda.utils.class_names import replace_names
 from keras_coda.utils.errors import UnreadableFileError
 from keras_coda.utils.reading import read_npz
+from keras_coda.utils.tables import markdown_table, to_html
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class Explanation:
     """Predictions for a batch of images and exact contribution maps for them; all arrays are NumPy, float32.
 
@@ -52,6 +55,25 @@ class Explanation:
     def __len__(self) -> int:
         return len(self.images)
 
+    def __repr__(self) -> str:
+        images = f"{counted(len(self), 'image')} of {'x'.join(map(str, self.images.shape[1:]))}"
+        classes = f"{self.classes.shape[1]} of {counted(self.logits.shape[1], 'class', 'es')} each"
+        wrt = "" if self.wrt is None else f", by the output of {self.wrt!r}"
+        return f"<Explanation: {images}, {classes}{wrt}, largest residual {self.residual.max(initial=0):.1e}>"
+
+    def table(self) -> str:
+        """Return class, logit, probability and residual of the first images and classes as a Markdown table."""
+        rows = []
+        for index in range(min(SHOWN, len(self))):
+            for k, label in enumerate(self.classes[index, :SHOWN]):
+                numbers = f"{self.logits[index, label]:.3f}", f"{self.probabilities[index, label]:.1%}"
+                name = name_of_class(label, self.class_names)
+                rows.append((index, name, *numbers, f"{self.residual[index, k]:.1e}"))
+        return markdown_table(("image", "class", "logit", "probability", "residual"), rows, right=(0, 2, 3, 4))
+
+    def _repr_html_(self) -> str:
+        return to_html(f"{repr(self)[1:-1]}\n\n{self.table()}\n\n{omitted(len(self))}")
+
     def __getitem__(self, index) -> "Explanation":
         """Return the explanation of one image (an int; the batch axis stays) or of several (a slice)."""
         if isinstance(index, (int, np.integer)):
@@ -65,6 +87,62 @@ class Explanation:
     def explained_logits(self) -> np.ndarray:
         """Logits of the classes that were explained, ``(B, K)``."""
         return np.take_along_axis(self.logits, self.classes, axis=1)
+
+    def contrast(self, this=None, that=None) -> Contrast:
+        """Explain why one class and not another: subtract their maps. The result is as exact as the maps.
+
+        Args:
+            this: the class to explain: an index, a name, or one of them for each image; None for the first class that
+                was explained.
+            that: the class that it is compared with; None for the second.
+
+        Returns:
+            A :class:`~keras_coda.explanations.Contrast`, whose maps sum to the difference of the logits.
+
+        Raises:
+            ValueError: if an image has no map of one of the classes, or both are the same class.
+
+        Example:
+            >>> data = keras_coda.data.load("digits")
+            >>> model = keras_coda.CoDANet.from_preset("coda_digits")
+            >>> model.explain(next(iter(data.validation))[0][:1], top_k=2).contrast().difference[0] > 0
+            True
+        """
+        chosen = [
+            self._position(classes, name, k) for k, (name, classes) in enumerate({"this": this, "that": that}.items())
+        ]
+        places = np.stack(chosen, axis=1)  # (B, 2)
+        classes = np.take_along_axis(self.classes, places, axis=1)
+        rule = "A class is compared with another one"
+        require((classes[:, 0] != classes[:, 1]).all(), rule, this=this, that=that)
+        maps = self.contributions[np.arange(len(self))[:, None], places]  # (B, 2, H, W)
+        return Contrast(
+            images=self.images,
+            classes=classes,
+            logits=np.take_along_axis(self.logits, classes, axis=1),
+            contributions=maps[:, 0] - maps[:, 1],
+            class_names=self.class_names,
+            labels=self.labels,
+            wrt=self.wrt,
+        )
+
+    def _position(self, classes, argument, default):
+        """Return where the map of a class lies among those of each image, ``(B,)``."""
+        fix = "Explain both: `model.explain(images, top_k=2)`, or `classes=[[this, that], ...]`"
+        if classes is None:
+            rule = "A contrast needs the maps of two classes"
+            require(default < self.classes.shape[1], rule, fix, classes_of_each_image=self.classes.shape[1])
+            return np.full(len(self), default)
+        wanted = check_given_classes(
+            replace_names(classes, self.class_names, self.logits.shape[1]), len(self), self.logits.shape[1]
+        )
+        rule = f"`{argument}` must be one class, or one for each image"
+        require(wanted.shape[1] == 1, rule, shape=wanted.shape)
+        is_it = self.classes == wanted
+        missing = np.flatnonzero(~is_it.any(axis=1))
+        rule = "Both classes of a contrast must have been explained"
+        require(not missing.size, rule, fix, **{argument: classes, "images_without_its_map": missing[:5].tolist()})
+        return is_it.argmax(axis=1)
 
     def plot(self, labels: Sequence | np.ndarray | None = None, **kwargs: Any) -> "Figure":
         """Draw each image beside its maps, with the logit, probability and residual of each explained class.

@@ -8,7 +8,7 @@ import numpy as np
 
 from keras_coda.utils.checks import require
 from keras_coda.utils.records import Record
-from keras_coda.utils.tables import markdown_table
+from keras_coda.utils.tables import markdown_table, to_html
 from keras_coda.visualization import studies
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ HYPERPARAMETERS = ("temperature", "rank_multiplier", "learning_rate", "linear_ma
 METRICS = ("val_accuracy", "localization")
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class TuningResult(Record):
     """The trials of a search.
 
@@ -57,6 +57,18 @@ class TuningResult(Record):
             rows.append((*cells, number(trial["val_accuracy"]), value, number(trial["score"])))
         return markdown_table(head, rows)
 
+    def __repr__(self) -> str:
+        done = [trial for trial in self.trials if trial["score"] is not None]
+        best = (
+            f"best {self.objective} {number(done[0]['score'])} in trial {done[0]['trial']}"
+            if done
+            else "none completed"
+        )
+        return f"<TuningResult: {len(self.trials)} trials, {best}>"
+
+    def _repr_html_(self) -> str:
+        return to_html(self.table())
+
     def plot(self) -> "Figure":
         """Draw accuracy and localization against each searched hyperparameter, as a ``matplotlib.figure.Figure``."""
         return studies.plot_trials(self._completed(), HYPERPARAMETERS)
@@ -68,7 +80,7 @@ class TuningResult(Record):
         return completed
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class TemperatureStudy(Record):
     """Accuracy and quality of the maps at several temperatures.
 
@@ -124,6 +136,13 @@ class TemperatureStudy(Record):
             rows.append((f"{temperature:g}", str(len(runs)), *values, notes))
         head = ("T", "runs", "accuracy", _heading(self.runs), "removal AUC", "untouched", "note")
         return markdown_table(head, rows)
+
+    def __repr__(self) -> str:
+        temperatures = ", ".join(f"{temperature:g}" for temperature in self.temperatures)
+        return f"<TemperatureStudy: {len(self.runs)} runs at the temperatures {temperatures or 'none'}>"
+
+    def _repr_html_(self) -> str:
+        return to_html(self.table())
 
     def plot(self, published: dict | None = None) -> "Figure":
         """Draw the three metrics against the temperature as a ``matplotlib.figure.Figure``.

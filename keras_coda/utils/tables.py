@@ -1,5 +1,7 @@
-"""Tables of text and of Markdown."""
+"""Tables of text, Markdown and HTML."""
 
+import html
+import re
 from collections.abc import Iterable, Sequence
 
 
@@ -24,7 +26,8 @@ def markdown_table(head: Sequence, rows: Iterable[Sequence], right: Iterable[int
 
     Args:
         head: names of the columns.
-        rows: cells of any type, written by ``str``; as many in each row as in ``head``.
+        rows: cells of any type, written by ``str``; as many in each row as in ``head``. Line breaks become
+            spaces.
         right: indices of the columns that are aligned to the right.
 
     Example:
@@ -33,10 +36,44 @@ def markdown_table(head: Sequence, rows: Iterable[Sequence], right: Iterable[int
         | ------- | ----: |
         | GradCAM | 0.5   |
     """
-    lines = [[str(cell).replace("|", "\\|") for cell in row] for row in (head, *rows)]
+    lines = [[" ".join(str(cell).replace("|", "\\|").split("\n")) for cell in row] for row in (head, *rows)]
     widths, right = _widths(lines), set(right)
     rule = ["-" * (width - 1) + ":" if i in right else "-" * width for i, width in enumerate(widths)]
     return "\n".join("| " + " | ".join(line) + " |" for line in _padded([lines[0], rule, *lines[1:]]))
+
+
+def to_html(text: str) -> str:
+    """Return Markdown as HTML, for notebooks: tables of :func:`markdown_table`, ``**bold**``, and paragraphs.
+
+    Args:
+        text: tables and paragraphs, with empty lines between them.
+
+    Example:
+        >>> to_html("**Mean** of 3.")
+        '<p><b>Mean</b> of 3.</p>'
+    """
+    blocks = [block.strip() for block in text.split("\n\n")]
+    return "".join(
+        _html_table(block) if block.startswith("|") else f"<p>{_inline(block)}</p>" for block in blocks if block
+    )
+
+
+def _html_table(block):
+    head, rule, *rows = (re.split(r"(?<!\\)\|", line.strip()[1:-1]) for line in block.splitlines())
+    sides = ["right" if cell.strip().endswith(":") else "left" for cell in rule]
+
+    def row(cells, tag):
+        shown = (_inline(cell.strip().replace("\\|", "|")) for cell in cells)
+        return "".join(
+            f'<{tag} style="text-align: {side}">{cell}</{tag}>' for cell, side in zip(shown, sides, strict=True)
+        )
+
+    body = "".join(f"<tr>{row(cells, 'td')}</tr>" for cells in rows)
+    return f"<table><thead><tr>{row(head, 'th')}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def _inline(text):
+    return re.sub(r"\*\*(.+?)\*\*", r"<b>\1</b>", html.escape(text))
 
 
 def _widths(rows):

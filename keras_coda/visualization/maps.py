@@ -96,6 +96,7 @@ def plot_contributions(
     percentile: float = 99.5,
     colorbar: bool = True,
     max_images: int = 16,
+    quantity: str = "logit",
 ) -> "Figure":
     """Draws images beside the contributions of their pixels to the logits of classes.
 
@@ -119,6 +120,7 @@ def plot_contributions(
             maps; larger contributions get the last color.
         colorbar: Bool. Whether to draw the color scale at the end of every row.
         max_images: Int. Only the first `max_images` images are drawn, with a warning if there are more.
+        quantity: Str, what a map sums to, for captions.
 
     Returns:
         A `matplotlib.figure.Figure`. Save it with `save_picture`.
@@ -134,12 +136,13 @@ def plot_contributions(
         probabilities = _real("probabilities", probabilities, shape, "(B, K)")
     notes = np.empty((*shape, 2), object)
     for at in np.ndindex(shape):
-        logit = f"logit {logits[at]:.2f}".replace("-", "−")
+        logit = f"{quantity} {logits[at]:.2f}".replace("-", "−")
         probability = "" if probabilities is None else f" · {probabilities[at]:.1%}"
         notes[at] = logit + probability, f"residual {residuals[at]:.1e}"
     limits = color_limit(np.abs(contributions).reshape(shape[0], 1, -1), percentile)
     styles = [{"cmap": COLORS, "vmin": -limit, "vmax": limit} for limit in limits]
-    return _draw(images, contributions, classes, notes, styles, class_names, labels, max_images, colorbar)
+    bar = f"contribution\nto the {quantity}" if colorbar else None
+    return _draw(images, contributions, classes, notes, styles, class_names, labels, max_images, bar)
 
 
 def plot_linear_map(
@@ -225,11 +228,11 @@ def _name(index, class_names):
     return str(class_names[index])
 
 
-def _draw(images, maps, classes, notes, styles, class_names, labels, max_images, colorbar=False, background="white"):
+def _draw(images, maps, classes, notes, styles, class_names, labels, max_images, colorbar=None, background="white"):
     """Draws one row per image: the image and its maps `(B, K, h, w, ...)`.
 
     `notes (B, K, lines)` are the lines below the class in the captions; `styles`, one dict per image, are arguments of
-    `imshow`.
+    `imshow`; `colorbar` is what is written above the color scale, or `None` to leave it out.
     """
     batch, targets = maps.shape[:2]
     images = _real("images", images, (batch, None, None, None), "(B, H, W, C)")
@@ -284,7 +287,7 @@ def _draw(images, maps, classes, notes, styles, class_names, labels, max_images,
             caption, pixels = [_name(index, class_names), *notes[row, column]], maps[row, column]
             picture = show(row, 1 + column, pixels, caption, interpolation="nearest", **styles[row])
         if colorbar:
-            _scale(picture, axes_at(row, columns, (BAR_WIDTH, panel[1])))
+            _scale(picture, axes_at(row, columns, (BAR_WIDTH, panel[1])), colorbar)
     return figure
 
 
@@ -298,7 +301,7 @@ def _write(axes, caption, height, width):
         axes.annotate(text, xycoords="axes fraction", **at, **font)
 
 
-def _scale(picture, axes):
+def _scale(picture, axes, heading):
     """Draws the color scale of `picture` into `axes`."""
     limit, font = picture.norm.vmax, {"size": 6.5, "color": "0.25"}
     bar = axes.figure.colorbar(picture, cax=axes, extend="both")
@@ -307,4 +310,4 @@ def _scale(picture, axes):
     axes.tick_params(length=2, width=0.5, color="0.5", pad=1.5)
     for y, text in ((0.25, "against"), (0.75, "for")):
         axes.text(2.2, y, text, transform=axes.transAxes, va="center", style="italic", **font)
-    axes.text(0, 1.07, "contribution\nto the logit", transform=axes.transAxes, **font)
+    axes.text(0, 1.07, heading, transform=axes.transAxes, **font)
