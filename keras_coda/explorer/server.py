@@ -7,19 +7,15 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterable
+from pathlib import Path
 
+from keras_coda.explorer.guard import Guard, is_loopback
 from keras_coda.explorer.networks import Networks
+from keras_coda.utils.atomic import temporary_folder
 from keras_coda.utils.checks import check_int, require
 from keras_coda.utils.optional import require_installed
 
 PORTS = range(7860, 7960)  # the first free one of them is used
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
-# The content security policy of all pages. Gradio compiles templates from text and starts workers from blobs.
-POLICY = (
-    "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; style-src 'self' 'unsafe-inline'; "
-    "img-src 'self' data: blob:; media-src 'self' data: blob:; font-src 'self' data:; connect-src 'self' data: blob:; "
-    "worker-src 'self' blob:; object-src 'none'; base-uri 'self'; frame-ancestors 'none'"
-)
 
 
 def explore(
@@ -32,7 +28,8 @@ def explore(
 ) -> None:
     """Serve the explorer, a page in the browser, until Ctrl-C or SIGTERM; print its address.
 
-    Uploads are not kept: a file is deleted as soon as it is read, the folder for uploads when the server stops.
+    Uploads are not kept: a file is deleted as soon as it is read, the folder for uploads when the server stops. What an
+    explorer that was killed left is deleted when the next one starts.
 
     Args:
         models: folders of trained networks, or names of presets; listed before those that come with the package.
@@ -52,13 +49,18 @@ def explore(
     networks = Networks(models)
     port = _free_port(host, port)
     _stop_on_sigterm()
-    with tempfile.TemporaryDirectory(prefix="keras-coda-explorer-") as folder:
-        os.environ |= {"GRADIO_TEMP_DIR": folder, "GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_DISABLE_TELEMETRY": "1"}
+    with temporary_folder(Path(tempfile.gettempdir()), "keras-coda-explorer") as folder:
+        folder.chmod(0o700)  # uploads are nobody else's business
+        os.environ |= {
+            "GRADIO_TEMP_DIR": str(folder),
+            "GRADIO_ANALYTICS_ENABLED": "False",
+            "HF_HUB_DISABLE_TELEMETRY": "1",
+        }
         app = None
         try:
             app = start(networks, host, port, max_upload_mb, open_browser)
             print(f"The explorer is at {_address(host, port)} (Ctrl-C stops it).", flush=True)
-            if host not in LOOPBACK:
+            if not is_loopback(host):
                 warning = "keras-coda: warning: everybody who can reach this machine can use the explorer."
                 print(warning, file=sys.stderr)
             threading.Event().wait()
@@ -86,6 +88,8 @@ def start(networks: Networks, host: str, port: int, max_upload_mb: int = 10, ope
 
     from keras_coda.explorer import page
 
+    folder, max_upload = Path(os.environ["GRADIO_TEMP_DIR"]), max_upload_mb * 2**20
+    guard = Middleware(Guard, host=host, folder=folder, max_upload=max_upload)
     networks[networks.names[0]].warm_up()
     app = page.build(networks)
     app.queue(max_size=64, api_open=False)
@@ -101,43 +105,14 @@ def start(networks: Networks, host: str, port: int, max_upload_mb: int = 10, ope
         run_history=False,
         enable_monitoring=False,
         footer_links=[],
-        max_file_size=max_upload_mb * 2**20,
+        max_file_size=max_upload,
         state_session_capacity=64,
         theme=page.THEME,
         css=page.static("style.css"),
         head=f"<script>\n{page.static('page.js')}</script>",
-        app_kwargs={"middleware": [Middleware(Guard)], "docs_url": None, "redoc_url": None, "openapi_url": None},
+        app_kwargs={"middleware": [guard], "docs_url": None, "redoc_url": None, "openapi_url": None},
     )
     return app
-
-
-class Guard:
-    """Middleware that keeps both the pages and this server from sending requests to other servers.
-
-    Args:
-        app: the ASGI application that answers.
-    """
-
-    def __init__(self, app):
-        self._app = app
-
-    async def __call__(self, scope, receive, send):
-        """Answer one request."""
-        if scope["type"] != "http":
-            return await self._app(scope, receive, send)
-        path = scope["path"]
-        if "file=http" in path or "/proxy=" in path:  # Gradio would fetch that address
-            await send({"type": "http.response.start", "status": 404, "headers": []})
-            return await send({"type": "http.response.body", "body": b""})
-
-        async def guarded(event):
-            if event["type"] == "http.response.start":
-                more = [(b"content-security-policy", POLICY.encode()), (b"referrer-policy", b"no-referrer"),
-                        (b"x-content-type-options", b"nosniff")]  # fmt: skip
-                event = {**event, "headers": [*event.get("headers", []), *more]}
-            await send(event)
-
-        return await self._app(scope, receive, guarded)
 
 
 def _free_port(host, port):

@@ -15,9 +15,10 @@ except ImportError:  # on Windows, where nothing is swept
     fcntl = None  # type: ignore[assignment]
 
 # Temporary folders lie beside what they become, and are locked as long as their process lives.
-_TEMPORARY = re.compile(r"\.tmp-.*-[0-9a-f]{12}", re.DOTALL)
+_TEMPORARY = re.compile(r"(\.tmp-.*|keras-coda-explorer)-[0-9a-f]{12}", re.DOTALL)
 # Those of version 0.1.0 had no lock.
-_FORMER, _LONG_AGO = re.compile(r"\.tmp-.*-[0-9a-f]{8}|\.[0-9a-f]{32}\.part", re.DOTALL), 24 * 3600  # seconds
+_FORMER = re.compile(r"\.tmp-.*-[0-9a-f]{8}|\.[0-9a-f]{32}\.part|keras-coda-explorer-[a-z0-9_]{8}", re.DOTALL)
+_LONG_AGO = 24 * 3600  # seconds
 _PART_OF_NAME = 40  # characters; the names of files may have 255 bytes
 _swept: set[Path] = set()
 
@@ -41,7 +42,7 @@ def new_folder(path: str | os.PathLike) -> Iterator[Path]:
     refuse_existing(path)
     created = _make_parents(path.parent)
     try:
-        with temporary_folder(path.parent, path.name) as temporary:
+        with temporary_folder(path.parent, _hidden(path.name)) as temporary:
             yield temporary
             # Another process may have made `path` meanwhile, and POSIX rename silently replaces an empty folder.
             refuse_existing(path)
@@ -64,24 +65,24 @@ def new_file(path: str | os.PathLike) -> Iterator[Path]:
         OSError: if the folder does not exist, or cannot be written to.
     """
     path = Path(path)
-    with temporary_folder(path.parent, path.name) as folder:
+    with temporary_folder(path.parent, _hidden(path.name)) as folder:
         temporary = folder / path.name
         yield temporary
         os.replace(temporary, path)
 
 
 @contextlib.contextmanager
-def temporary_folder(parent: Path, name: str) -> Iterator[Path]:
-    """Yield a new folder in ``parent``, whose name begins with ``.tmp-``; delete it at the end if it is still there.
+def temporary_folder(parent: Path, prefix: str) -> Iterator[Path]:
+    """Yield a new folder in ``parent``; delete it at the end if it is still there.
 
     Args:
         parent: it must exist. What a killed process left in it is deleted, once in a process.
-        name: what the folder is for; the first characters become part of its name.
+        prefix: of the folder's name, one that :func:`sweep` knows.
     """
     if parent.absolute() not in _swept:
         _swept.add(parent.absolute())
         sweep(parent)
-    folder, lock = _locked_folder(parent, name)
+    folder, lock = _locked_folder(parent, prefix)
     try:
         yield folder
     finally:
@@ -161,10 +162,14 @@ def refuse_existing(path: Path, what: str = "folder", argument: str = "path") ->
         )
 
 
-def _locked_folder(parent, name):
+def _hidden(name):
+    return f".tmp-{name[:_PART_OF_NAME]}"
+
+
+def _locked_folder(parent, prefix):
     """Make a folder that no sweep deletes; return it and the open lock, None where there are no locks."""
     while True:
-        folder = parent / f".tmp-{name[:_PART_OF_NAME]}-{uuid.uuid4().hex[:12]}"
+        folder = parent / f"{prefix}-{uuid.uuid4().hex[:12]}"
         folder.mkdir()
         lock, is_mine = _lock(folder)
         if is_mine or (lock is None and folder.is_dir()):
