@@ -18,7 +18,7 @@ from keras import ops
 
 from keras_coda.explanations.decomposition import Decomposition
 from keras_coda.exporters import schema
-from keras_coda.layers.factored import automatic_gradients
+from keras_coda.layers.factored import Gram, fixed_weights
 from keras_coda.utils.checks import check_int, check_pair, require
 
 
@@ -137,10 +137,10 @@ class Signatures:
         offered = schema.signatures(takes_files)
         # A signature and its variant for files, and all variants for files, share graphs. Each is traced here, once: a
         # `tf.function` that several others call would be traced by its first and again by its second caller.
-        shared = {}
+        shared, stored_gram = {}, _StoredGrams()
         for name in (name for name in offered if not name.endswith(schema.BYTES)):
             function = tf.function(getattr(self, name), autograph=False)
-            with automatic_gradients():
+            with fixed_weights(stored_gram):
                 shared[name] = function.get_concrete_function(*self.specs(offered[name].inputs))
         files = [tf.TensorSpec([None], tf.string, "image_bytes")]
         decode = tf.function(self._decoded, autograph=False).get_concrete_function(*files) if takes_files else None
@@ -193,6 +193,21 @@ class Signatures:
         message = f"`classes` must be in [0, {count}). Received:"
         with tf.control_dependencies([tf.debugging.Assert(fits, [message, classes], summarize=20)]):
             return tf.identity(classes)
+
+
+class _StoredGrams:
+    """The Gram matrices of layers as constants, each computed once for all signatures."""
+
+    def __init__(self) -> None:
+        self._by_layer: dict[int, Gram | None] = {}
+
+    def __call__(self, layer) -> Gram | None:
+        import tensorflow as tf
+
+        if id(layer) not in self._by_layer:
+            with tf.init_scope():  # outside of the function that is being traced
+                self._by_layer[id(layer)] = layer.gram()
+        return self._by_layer[id(layer)]
 
 
 def require_tensorflow() -> None:

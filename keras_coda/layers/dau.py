@@ -72,6 +72,10 @@ class _DynamicAlignmentUnits(DynamicLinear):
         projection = ops.reshape(ops.cast(self.projection, dtype), (-1, self.rank))
         return projection, ops.reshape(ops.cast(self.kernel, dtype), (-1, self._num_units, self.rank + 1))
 
+    def gram(self) -> factored.Gram | None:
+        """Return the Gram matrices of the weights in float32, see :func:`keras_coda.layers.factored.gram_matrices`."""
+        return factored.gram_matrices(self._matrices("float32")[1])
+
     def linearize(self, inputs):
         """See :meth:`DynamicLinear.linearize`; ``frozen`` is a :class:`FrozenUnits`."""
         projection, kernel = self._matrices(inputs.dtype)
@@ -86,7 +90,9 @@ class _DynamicAlignmentUnits(DynamicLinear):
             return self._scatter(ops.reshape(rows, (*locations, d)), input_shape)
 
         z, responses = factored.responses(inputs, projection, kernel, extract, scatter)
-        scale = self._factor(factored.squared_norms(z, kernel))  # float32 also under mixed precision
+        scale = self._factor(
+            factored.squared_norms(z, kernel, factored.gram_of(self, kernel))
+        )  # float32 also under mixed precision
         outputs = ops.cast(scale * ops.cast(responses, scale.dtype), inputs.dtype)
         z, scale, outputs = (ops.reshape(rows, (*locations, rows.shape[-1])) for rows in (z, scale, outputs))
         return outputs, FrozenUnits(z, scale, input_shape)

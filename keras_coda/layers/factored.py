@@ -10,30 +10,52 @@ automatic differentiation would keep, or scatter, tensors as large as all the ot
 
 import contextlib
 import contextvars
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 import keras
 from keras import ops
 
-_has_own_gradients = contextvars.ContextVar("has_own_gradients", default=True)
+
+class Gram(NamedTuple):
+    """What squared norms need of the weights alone: a third of a prediction of one image by a large network."""
+
+    products: Any  # Ã_jᵀ Ã_j of all units side by side: (R, f·R)
+    sizes: Any  # squared norms of the columns of Ã_j: (f, R)
+
+
+_GramOf = Callable[[Any], Gram | None]
+_stored_gram: contextvars.ContextVar[_GramOf | None] = contextvars.ContextVar("stored_gram", default=None)
 
 
 @contextlib.contextmanager
-def automatic_gradients() -> Iterator[None]:
-    """Trace functions whose gradients are left to automatic differentiation: the same values, with more memory.
+def fixed_weights(stored_gram: _GramOf) -> Iterator[None]:
+    """Trace functions of networks whose weights no longer change: the same values, for exports.
 
-    For exports: a SavedModel stores a graph of its own for every gradient that is written by hand.
+    Gram matrices are not computed at every call. Gradients are left to automatic differentiation, since a SavedModel
+    stores a graph of its own for every gradient that is written by hand.
+
+    Args:
+        stored_gram: takes a layer, and returns the :func:`gram_matrices` of its weights in float32.
     """
-    token = _has_own_gradients.set(False)
+    token = _stored_gram.set(stored_gram)
     try:
         yield
     finally:
-        _has_own_gradients.reset(token)
+        _stored_gram.reset(token)
+
+
+def gram_of(layer, kernel) -> Gram | None:
+    """Return the Gram matrices of a layer: those stored for it, see :func:`fixed_weights`, or computed."""
+    stored_gram = _stored_gram.get()
+    if stored_gram is None or keras.backend.standardize_dtype(kernel.dtype) != "float32":
+        return gram_matrices(kernel)
+    return stored_gram(layer)
 
 
 def _with_gradient(function):
     """Use the gradient that ``function`` returns with its outputs; on Torch, where Keras accepts only one, autodiff."""
-    if keras.backend.backend() == "torch" or not _has_own_gradients.get():
+    if keras.backend.backend() == "torch" or _stored_gram.get() is not None:
         return lambda *arguments: function(*arguments)[0]
     return ops.custom_gradient(function)
 
@@ -86,23 +108,40 @@ def responses(inputs, projection, kernel, extract, scatter):
     return _with_gradient(evaluate)(inputs, projection, kernel)
 
 
-def squared_norms(z, kernel):
-    """``‖Ã_j z‖²`` for z (N, R) and kernel (d, f, R): (N, f), never negative, float32 or wider."""
+def gram_matrices(kernel) -> Gram | None:
+    """Return the Gram matrices of a kernel (d, f, R) in float32 or wider; None where norms are better without them."""
+    d, f, R = kernel.shape
+    if d <= R:  # they would be larger than Ã, and singular: cancellation would make the norm inexact
+        return None
+    kernel = ops.cast(kernel, keras.backend.result_type(kernel.dtype, "float32"))
+    units = ops.transpose(kernel, (1, 0, 2))
+    products = ops.matmul(ops.transpose(units, (0, 2, 1)), units)  # (f, R, R)
+    return Gram(ops.reshape(ops.transpose(products, (1, 0, 2)), (R, f * R)), ops.sum(ops.square(kernel), axis=0))
+
+
+def squared_norms(z, kernel, gram: Gram | None):
+    """``‖Ã_j z‖²``, never negative, float32 or wider.
+
+    Args:
+        z: (N, R).
+        kernel: all ``Ã`` as (d, f, R).
+        gram: :func:`gram_matrices` of the kernel.
+
+    Returns:
+        (N, f).
+    """
     d, f, R = kernel.shape
     wide = keras.backend.result_type(z.dtype, "float32")
-    kernel, wide_z = ops.cast(kernel, wide), ops.cast(z, wide)
-    if d <= R:  # the Gram matrix would be larger than Ã, and singular: cancellation would make the norm inexact
-        v = ops.matmul(wide_z, ops.reshape(ops.transpose(kernel, (2, 1, 0)), (R, f * d)))
+    wide_z = ops.cast(z, wide)
+    if gram is None:
+        v = ops.matmul(wide_z, ops.reshape(ops.transpose(ops.cast(kernel, wide), (2, 1, 0)), (R, f * d)))
         return ops.sum(ops.square(ops.reshape(v, (-1, f, d))), axis=-1)
-    units = ops.transpose(kernel, (1, 0, 2))
-    gram = ops.matmul(ops.transpose(units, (0, 2, 1)), units)  # Ã_jᵀ Ã_j: (f, R, R)
-    gram = ops.reshape(ops.transpose(gram, (1, 0, 2)), (R, f * R))
     # The large product, in bfloat16 if z is (products accumulate in float32). float16 would overflow.
     narrow = z.dtype if keras.backend.standardize_dtype(z.dtype) == "bfloat16" else wide
-    norms = ops.cast(_quadratic_forms(ops.cast(z, narrow), ops.cast(gram, narrow)), wide)
+    norms = ops.cast(_quadratic_forms(ops.cast(z, narrow), ops.cast(gram.products, narrow)), wide)
     # Size of the terms of zᵀ G z before they cancel. A norm far below it is rounding error, of either sign, which 1/n
     # would amplify.
-    magnitudes = ops.matmul(ops.square(wide_z), ops.transpose(ops.sum(ops.square(kernel), axis=0)))
+    magnitudes = ops.matmul(ops.square(wide_z), ops.transpose(gram.sizes))
     return ops.maximum(norms, 2 * _rounding(narrow) * magnitudes)
 
 

@@ -6,8 +6,10 @@ import pytest
 import tensorflow as tf
 
 from keras_coda import CoDANet
+from keras_coda.exporters import export_saved_model
 from keras_coda.exporters.bare_tensorflow import SavedModelRunError, run_signatures
 from keras_coda.exporters.protos import read_signatures
+from keras_coda.layers import factored
 from keras_coda.utils import atomic
 from tests.helpers.networks import assert_complete, pixels, small
 from tests.helpers.serving_helpers import encoded
@@ -116,6 +118,23 @@ def test_bad_input_is_refused_by_the_graph_itself(signatures, changed, message):
             arguments = {key: tf.constant(inputs[key], spec.dtype) for key, spec in wanted.items()}
             with pytest.raises(tf.errors.InvalidArgumentError, match=message):
                 signature(**arguments)
+
+
+def test_gram_matrices_are_computed_once_for_all_signatures_and_never_served(tmp_path, monkeypatch):
+    calls, gram_matrices = [], factored.gram_matrices
+    monkeypatch.setattr(factored, "gram_matrices", lambda kernel: calls.append(kernel.shape) or gram_matrices(kernel))
+    model = small(input_shape=RGB, filters=(4, 5, 3), ranks=(2, 60, 3))  # the second layer has none: d = 36 < R
+    calls.clear()
+    export_saved_model(model, tmp_path / "1", warmup=False)
+    assert len(calls) == 3
+    signatures = tf.saved_model.load(str(tmp_path / "1")).signatures
+    images = pixels(2, RGB)
+    served = signatures["contributions"](images=tf.constant(images, tf.float32))["contributions"]
+    np.testing.assert_allclose(served, model.explain(images).contributions, rtol=1e-5, atol=1e-6)
+    grams = {(R, f * R) for _, f, R in calls if R < 36}
+    folded = {tuple(tensor.shape) for tensor in signatures["contributions"].graph.internal_captures}
+    assert len(grams) == 2
+    assert grams <= folded
 
 
 def test_a_served_network_can_be_differentiated_as_in_keras(color_with_linear_map):
