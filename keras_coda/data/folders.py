@@ -11,6 +11,7 @@ import numpy as np
 from keras_coda.data.images import check_image, image_size, read_image, resizing
 from keras_coda.data.listing import EXTENSIONS, Images, find_parts, subfolders
 from keras_coda.utils.checks import require
+from keras_coda.utils.class_names import as_text
 from keras_coda.utils.errors import ImagesLeftOutWarning, UnreadableImageError
 
 _FILE_NAMES = 1024  # in the buffer that shuffles the files of an epoch
@@ -59,7 +60,7 @@ def load_folder(folder: str, size, validation_split: float, verify: bool, seed: 
     if comes_split:  # sorted by class, and whoever looks at the first images only would see one class
         buffer = min(len(parts[1]), max(1, memory // (size[0] * size[1] * 3 * 4)))
         datasets[1] = datasets[1].shuffle(buffer, seed=seed, reshuffle_each_iteration=False)
-    return tuple(datasets), tuple(found[0]), (*size, 3), tuple(map(len, parts))
+    return tuple(datasets), tuple(map(as_text, found[0])), (*size, 3), tuple(map(len, parts))
 
 
 def find_images(folder: str) -> list[dict[str, list[str]]]:

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from keras_coda.utils.class_names import as_text
 from keras_coda.utils.errors import PixelRangeWarning
 
 
@@ -274,7 +275,7 @@ def check_class_names(class_names, num_classes: int) -> tuple[str, ...] | None:
     if class_names is None:
         return None
     require(isinstance(class_names, Iterable), "`class_names` must be a list of names", class_names=class_names)
-    class_names = tuple(str(name) for name in class_names)
+    class_names = tuple(as_text(str(name)) for name in class_names)
     if len(class_names) != num_classes:
         raise ValueError(
             f"`class_names` must have one name per class. Received: {len(class_names)} names, num_classes={num_classes}"

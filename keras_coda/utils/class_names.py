@@ -8,6 +8,11 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 
+def as_text(name: str) -> str:
+    """Return the name of a class or folder with bytes that are not UTF-8 escaped, so that all can write it."""
+    return name.encode(errors="backslashreplace").decode()
+
+
 def class_index(entry: str | int, names: Sequence[str] | None, count: float | None = None) -> int:
     """Return the index of a class that is given by its name or its index.
 

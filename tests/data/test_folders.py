@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from keras_coda import data
+from keras_coda import CoDANet, data
 from keras_coda.data import folders
 from keras_coda.utils.errors import ImagesLeftOutWarning
 from tests.helpers.datasets import arrays, fill, picture
@@ -70,7 +70,11 @@ def test_files_are_split_and_ordered_as_keras_does(comes_split, seed, tmp_path):
 def test_files_may_have_names_that_are_not_utf_8(tmp_path):
     fill(tmp_path)
     os.rename(tmp_path / "cat" / "0.png", os.path.join(os.fsencode(tmp_path), b"cat", b"\xff\xe9.png"))
-    assert len(arrays(data.load(tmp_path).train)[0]) == 8
+    os.rename(tmp_path / "cat", os.path.join(os.fsencode(tmp_path), b"caf\xe9"))
+    loaded = data.load(tmp_path)
+    assert len(arrays(loaded.train)[0]) == 8
+    network = CoDANet(2, input_shape=(8, 8, 3), filters=(2,), ranks=2, class_names=("caf\udce9", "dog"))
+    assert loaded.class_names == network.class_names == ("caf\\udce9", "dog")  # text that pictures and exports can hold
 
 
 def test_webp_is_read_and_images_of_other_formats_are_counted(tmp_path, recwarn):
