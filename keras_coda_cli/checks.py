@@ -148,6 +148,16 @@ def check_data(args: argparse.Namespace) -> None:
     require_extra("tfds", "tensorflow_datasets", purpose=purpose)
 
 
+def check_images(path: str) -> None:
+    """Check that a path is a readable file, or a folder with images."""
+    found = check_readable(path, "Paths must be readable image files or folders")
+    if found.is_dir():
+        listing = load_without_package("data.listing")
+        images = listing.Images.of(found)
+        received = " ".join([f"'{path}', without.", *images.left_out()]).removesuffix(".")
+        require(images.paths, f"A folder must hold images ({', '.join(listing.EXTENSIONS)})", received)
+
+
 # === Paths ===
 
 

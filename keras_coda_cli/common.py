@@ -124,6 +124,8 @@ positive.__name__, image_size.__name__ = "positive integer", "image size"
 
 
 MODEL = "FOLDER|FILE|PRESET"
+MAX_SIDE = 512  # of images for a network that takes any size: maps of larger ones take many seconds
+IMAGES_HELP = "image, or folder of images (png, jpg, webp, bmp, gif; no hidden files)"
 MODEL_HELP = "a trained network: OUT/model of train, a .keras file, or the name of a preset"
 
 
@@ -167,6 +169,29 @@ def add_grid(parser: argparse._ActionsContainer, option: str = "--grid") -> None
         help="images along each side of a grid of localization, or rows x columns, all of different classes; default: "
         "the largest of 3, 2, 1x3 and 1x2 that there are classes for",
     )
+
+
+def add_max_side(parser: argparse.ArgumentParser) -> None:
+    """Add ``--max-side``, see :func:`max_side`."""
+    parser.add_argument(
+        "--max-side",
+        type=_side,
+        metavar="PIXELS",
+        help="if the network takes images of any size, reduce those with a longer side to this; 0: keep their size; "
+        f"default: {MAX_SIDE}",
+    )
+
+
+def max_side(args: argparse.Namespace) -> int | None:
+    """Return the longest side of images for a network that takes any size; None for no limit."""
+    return MAX_SIDE if args.max_side is None else args.max_side or None
+
+
+def _side(text):
+    return 0 if text == "0" else positive(text)
+
+
+_side.__name__ = "number of pixels"
 
 
 # === Helpers to run ===

@@ -17,18 +17,12 @@ EXAMPLE = (
 )
 OF_VIDEO = ("--region", "--start", "--end", "--image-size")
 NOT_OF_VIDEO = ("--out", "--server", "--top-k", "--wrt", "--linear-map", "--max-side")
-MAX_SIDE = 512  # of images for a network that takes any size: maps of larger ones take many seconds
 VIDEO_ENDINGS = (".mp4", ".mov", ".mkv")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
-    parser.add_argument(
-        "paths",
-        nargs="*",
-        metavar="PATH",
-        help="image, or folder of images (png, jpg, webp, bmp, gif; no hidden files)",
-    )
+    parser.add_argument("paths", nargs="*", metavar="PATH", help=common.IMAGES_HELP)
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--model", metavar=common.MODEL, help=common.MODEL_HELP)
     source.add_argument(
@@ -47,13 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     which.add_argument("--top-k", type=common.positive, metavar="K", help="the K most probable classes instead")
     parser.add_argument("--wrt", metavar="LAYER", help="contributions of this layer's activations instead of pixels")
     parser.add_argument("--linear-map", action="store_true", help="also save the linear map, and NAME.linear_map.png")
-    parser.add_argument(
-        "--max-side",
-        type=_max_side,
-        metavar="PIXELS",
-        help="if the network takes images of any size, reduce those with a longer side to this; 0: keep their size; "
-        f"default: {MAX_SIDE}",
-    )
+    common.add_max_side(parser)
     parser.add_argument("--overwrite", action="store_true", help="replace existing results")
     video = parser.add_argument_group(
         "video",
@@ -79,10 +67,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _max_side(text):
-    return 0 if text == "0" else common.positive(text)
-
-
 def _region(text):
     numbers = tuple(map(int, text.split(",")))
     if len(numbers) != 4:
@@ -90,7 +74,7 @@ def _region(text):
     return numbers
 
 
-_max_side.__name__, _region.__name__ = "number of pixels", "region X,Y,W,H"
+_region.__name__ = "region X,Y,W,H"
 
 
 def check(args: argparse.Namespace) -> None:
@@ -113,7 +97,7 @@ def check(args: argparse.Namespace) -> None:
         _check_video(args, *args.video)
         return
     for path in args.paths:
-        _check_images(path)
+        checks.check_images(path)
     checks.check_out_folder(args.out)
 
 
@@ -127,15 +111,6 @@ def _check_server(args):
     checks.require(is_known, rule, repr(args.server))
     modules = ("grpc", "tensorflow_serving") if url.scheme == "grpc" else ("requests",)
     checks.require_extra("serving", *modules, purpose="--server")
-
-
-def _check_images(path):
-    found = checks.check_readable(path, "Paths must be readable image files or folders")
-    if found.is_dir():
-        listing = common.load_without_package("data.listing")
-        images = listing.Images.of(found)
-        received = " ".join([f"'{path}', without.", *images.left_out()]).removesuffix(".")
-        checks.require(images.paths, f"A folder must hold images ({', '.join(listing.EXTENSIONS)})", received)
 
 
 def _check_video(args, source, out):
@@ -172,8 +147,8 @@ def run(args: argparse.Namespace) -> None:
         with connect(args.server) as client:
             rows = explain_files_on_server(client, args.paths, args.out, **options)
     else:
-        max_side = MAX_SIDE if args.max_side is None else args.max_side or None
-        options |= {"top_k": args.top_k, "wrt": args.wrt, "linear_map": args.linear_map, "max_side": max_side}
+        options |= {"top_k": args.top_k, "wrt": args.wrt, "linear_map": args.linear_map}
+        options |= {"max_side": common.max_side(args)}
         rows = explain_files(common.load_model(args.model, any_model=True), args.paths, args.out, **options)
     common.print_table([("file", "class", "probability", "residual"), *rows])
 

@@ -25,6 +25,7 @@ from keras_coda_cli.common import Parser, UsageError, load_without_package
 COMMANDS = (
     "demo",
     "train",
+    "predict",
     "explain",
     "explore",
     "evaluate",

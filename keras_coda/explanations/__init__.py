@@ -14,6 +14,7 @@ from keras_coda.explanations.explainers import name_of as name_of
 from keras_coda.explanations.explanation import Explanation as Explanation
 from keras_coda.explanations.files import explain_files as explain_files
 from keras_coda.explanations.files import explain_files_on_server as explain_files_on_server
+from keras_coda.explanations.predictions import predict_files as predict_files
 from keras_coda.explanations.video import ExplainedVideo as ExplainedVideo
 from keras_coda.explanations.video import explain_video as explain_video
 from keras_coda.utils.errors import ImagesReducedWarning as ImagesReducedWarning

@@ -3,7 +3,7 @@
 import os
 import warnings
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -69,21 +69,15 @@ def explain_files(
     decomposition = compiled_explainer(model).decomposition
     if classes is not None:
         classes = class_indices(classes, class_names_of(model), decomposition.num_classes)
-    files = _find(paths, out)
-    *size, channels = decomposition.input_shape
-    check_channels(channels)
+    files = find_images(paths, out)
     draws_linear_map = linear_map and wrt is None
     names = _check_targets(files, out, draws_linear_map, overwrite)
-    for file in files:
-        read_image(file, channels, animated=False)
-    fixed, fit = None not in size, fitting(size)
-    if fixed:
-        max_side = None
-    if max_side is not None:
-        _warn_of_reduced(files, max_side)
+    read, fixed = reader(decomposition.input_shape, files, max_side)
+    for file in files:  # unreadable ones are found before anything is written
+        read([file])
 
     def explain_chosen(chosen):
-        images = np.stack([fit(read_image(file, channels, max_side=max_side, animated=False)) for file in chosen])
+        images = read(chosen)
         wanted = None if classes is None else np.tile(classes, (len(images), 1))
         return explain(model, images, wanted, top_k=top_k, wrt=wrt, linear_map=linear_map, verbose=False)
 
@@ -119,7 +113,7 @@ def explain_files_on_server(
     """
     out = Path(out).expanduser()
     indices = None if classes is None else class_indices(classes, client.class_names)
-    files = _find(paths, out)
+    files = find_images(paths, out)
     names = _check_targets(files, out, False, overwrite)
     for file in files:
         read_image(file, 3, animated=False)
@@ -175,21 +169,57 @@ def _warn_of_reduced(files, max_side):
             f"Images are reduced to at most {max_side} pixels per side: {len(larger)} of {len(files)}, for instance "
             f"'{larger[0]}' of {height}x{width}. Another `max_side` (--max-side) changes this.",
             ImagesReducedWarning,
-            stacklevel=3,
+            stacklevel=4,
         )
 
 
 def _rows(file, explanation):
     """Yield a row ``(file, class, probability, residual)`` for each class of the explanation of one image."""
-    shortest = min(str(file), os.path.relpath(file), key=len)
+    shortest = shortest_path(file)
     for k, label in enumerate(explanation.classes[0]):
         called = explanation.class_names[label] if explanation.class_names else str(label)
         yield shortest, called, f"{explanation.probabilities[0, label]:.1%}", f"{explanation.residual[0, k]:.1e}"
 
 
-def _find(paths, out):
-    """Return the image files among paths and in folders, each once, without the results in ``out``."""
-    files = []
+def reader(input_shape, files: list[Path], max_side: int | None) -> tuple[Callable[[Sequence[Path]], np.ndarray], bool]:
+    """Return the function that reads image files as a network takes them, and whether that has a fixed image size.
+
+    Args:
+        input_shape: ``(H, W, c)`` of the network; H and W may be None.
+        files: all that will be read, for the warning.
+        max_side: see :func:`explain_files`.
+
+    Returns:
+        ``(read, is_fixed)``: ``read`` takes files and returns ``(B, H, W, c)`` float32; if the size is not fixed, the
+        files must have one size.
+
+    Warns:
+        ImagesReducedWarning: if files will be reduced to ``max_side``.
+    """
+    *size, channels = input_shape
+    check_channels(channels)
+    is_fixed, fit = None not in size, fitting(size)
+    most = None if is_fixed else max_side
+    if most is not None:
+        _warn_of_reduced(files, most)
+
+    def read(chosen):
+        return np.stack([fit(read_image(file, channels, max_side=most, animated=False)) for file in chosen])
+
+    return read, is_fixed
+
+
+def find_images(paths: Iterable[str | os.PathLike], out: Path | None = None) -> list[Path]:
+    """Return the image files among paths and in folders, each once, without the results in the folder ``out``.
+
+    Raises:
+        ValueError: for paths that do not exist, and folders without images.
+
+    Warns:
+        ImagesLeftOutWarning: if images of a folder are left out.
+    """
+    without = None if out is None else out.resolve()
+    files: list[Path] = []
     for path in map(Path, paths):
         path = path.expanduser().resolve()
         if not path.exists():
@@ -197,7 +227,7 @@ def _find(paths, out):
         found = [path]
         if path.is_dir():
             images = Images.of(path)
-            found = [file for file in map(Path, images.paths) if file.is_file() and out.resolve() not in file.parents]
+            found = [file for file in map(Path, images.paths) if file.is_file() and without not in file.parents]
             left_out = images.left_out()
             if not found:
                 raise ValueError(" ".join([
@@ -207,6 +237,11 @@ def _find(paths, out):
                 warnings.warn(sentence, ImagesLeftOutWarning, stacklevel=3)
         files += found
     return list(dict.fromkeys(files))
+
+
+def shortest_path(file: Path) -> str:
+    """Return the absolute path of a file or the one from the working folder, whichever is shorter."""
+    return min(str(file), os.path.relpath(file), key=len)
 
 
 def _unique_names(files):

@@ -42,7 +42,7 @@ class CoDANet(ExplainableClassifier):
             float32 under every policy.
 
     Input: images ``(batch, height, width, channels)``, any real dtype, pixels in [0, 255].
-    Output: logits ``(batch, num_classes)``, float32; their sigmoids are the class probabilities.
+    Output: logits ``(batch, num_classes)``, float32, also of ``predict``; their sigmoids are the class probabilities.
 
     Raises:
         ValueError: for arguments out of range, lists of unequal length, or another number of class names than classes.
