@@ -1,7 +1,9 @@
-"""Random mutations of files and answers: ``python -m experiments.reliability fuzz [kind ...] [--number 300]``.
+"""Random mutations and kills: ``python -m experiments.reliability fuzz|kills``.
 
-The exit code is 1 if one did not end in a right result or a documented error; see :mod:`experiments.fuzzing`.
-300 of each of the four kinds take about a minute on two cores.
+``fuzz``: 300 mutations each of image files, preset folders, checkpoints and answers of servers must end in a right
+result or a documented error, see :mod:`experiments.fuzzing`; it takes a minute on two cores. ``kills``: train, tune,
+export, explain and compare are killed 20 times each and must lose nothing, see :mod:`experiments.kills`; half an hour.
+The exit code is 1 if there are problems.
 """
 
 import argparse
@@ -19,11 +21,18 @@ def main() -> int:
     """Run the requested part; return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m experiments.reliability", description=__doc__)
     parts = parser.add_subparsers(dest="part", required=True)
-    fuzz = parts.add_parser("fuzz", help="mutations of image files, preset folders, checkpoints and answers of servers")
-    fuzz.add_argument("kinds", nargs="*", metavar="kind", help="images, presets, checkpoints, answers; default: all")
+    fuzz = parts.add_parser("fuzz", help="mutations of files and answers")
+    fuzz.add_argument("names", nargs="*", metavar="kind", help="images, presets, checkpoints, answers; default: all")
     fuzz.add_argument("--number", type=int, default=300, metavar="N", help="mutations of each kind (default: 300)")
-    fuzz.add_argument("--seed", type=int, default=0, help="of the random numbers (default: 0)")
-    return _fuzz(parser.parse_args())
+    kills = parts.add_parser("kills", help="kills of commands")
+    kills.add_argument(
+        "names", nargs="*", metavar="command", help="train, tune, export, explain, compare; default: all"
+    )
+    kills.add_argument("--number", type=int, default=20, metavar="N", help="kills of each command (default: 20)")
+    for part in (fuzz, kills):
+        part.add_argument("--seed", type=int, default=0, help="of the random numbers (default: 0)")
+    args = parser.parse_args()
+    return {"fuzz": _fuzz, "kills": _kills}[args.part](args)
 
 
 def _fuzz(args) -> int:
@@ -31,10 +40,22 @@ def _fuzz(args) -> int:
 
     warnings.simplefilter("ignore")  # of Keras, about names in damaged files
     failed = False
-    for kind in args.kinds or fuzzing.KINDS:
+    for kind in args.names or fuzzing.KINDS:
         with tempfile.TemporaryDirectory() as folder:
             counts, problems = fuzzing.run(kind, args.number, Path(folder), args.seed)
         print(f"{kind}: {counts}, {len(problems)} problems", *problems, sep="\n  ", flush=True)
+        failed = failed or bool(problems)
+    return int(failed)
+
+
+def _kills(args) -> int:
+    from experiments import kills
+
+    failed = False
+    for name in args.names or kills.NAMES:
+        with tempfile.TemporaryDirectory() as folder:
+            problems = kills.run(name, args.number, Path(folder), args.seed, lambda line: print(line, flush=True))
+        print(f"{name}: {args.number} kills, {len(problems)} problems", *problems, sep="\n  ", flush=True)
         failed = failed or bool(problems)
     return int(failed)
 
