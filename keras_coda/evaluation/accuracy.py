@@ -6,9 +6,10 @@ from collections.abc import Iterable
 import keras
 import numpy as np
 
+from keras_coda.evaluation.datasets import check_batch, check_dataset
 from keras_coda.explanations.explain import explain
 from keras_coda.models.losses import OneVsAllCrossentropy
-from keras_coda.utils.checks import require
+from keras_coda.utils.checks import num_classes_of, require
 from keras_coda.utils.progress import Progress
 
 
@@ -17,7 +18,8 @@ def evaluate(model: keras.Model, dataset: Iterable, *, num_images: int | None = 
 
     Args:
         model: an explainable model, see :func:`keras_coda.explain`.
-        dataset: yields ``(images, labels)``: ``(batch, H, W, c)``, pixels in [0, 255], and int ``(batch,)``.
+        dataset: yields ``(images, labels)``: ``(batch, H, W, c)``, pixels in [0, 255], and class indices ``(batch,)``
+            or ``(batch, 1)``, or one-hot labels ``(batch, classes)``.
         num_images: int, the number of images, for the progress bar; None if it is not known.
         verbose: whether to show a progress bar.
 
@@ -27,7 +29,7 @@ def evaluate(model: keras.Model, dataset: Iterable, *, num_images: int | None = 
         without compilation) and ``num_images``.
 
     Raises:
-        ValueError: if there are no images, or they do not fit the model.
+        ValueError: if there are no images or labels, or they do not fit the model.
 
     Example:
         >>> data = keras_coda.data.load("digits")
@@ -35,14 +37,16 @@ def evaluate(model: keras.Model, dataset: Iterable, *, num_images: int | None = 
         >>> keras_coda.evaluation.evaluate(model, data.validation, verbose=False)["accuracy"] > 0.9
         True
     """
+    num_classes = num_classes_of(model)
+    check_dataset(dataset)
     criterion = OneVsAllCrossentropy(reduction=None)
     losses: list[np.ndarray] = []
     hits: list[np.ndarray] = []
     residuals: list[np.ndarray] = []
     seconds = 0.0
     with Progress(num_images, "image", verbose) as progress:
-        for images, labels in dataset:
-            images, labels = np.asarray(images), np.asarray(labels)
+        for batch in dataset:
+            images, labels = check_batch(batch, num_classes)
             if not losses:
                 explain(model, images, verbose=False)  # compiles
             start = time.perf_counter()

@@ -7,6 +7,7 @@ import numpy as np
 
 from keras_coda.explanations.compiled import default_batch_size
 from keras_coda.utils.checks import check_images, num_classes_of, require, to_numpy
+from keras_coda.utils.labels import class_labels
 from keras_coda.utils.progress import is_infinite
 
 
@@ -30,7 +31,8 @@ def labeled_batches(
     """Yield checked ``(images, labels)``: images in their own dtype ``(batch, H, W, c)``, labels int32 ``(batch,)``.
 
     Args:
-        dataset: yields (images, labels): a batched ``tf.data.Dataset``, or any iterable.
+        dataset: yields (images, labels): a batched ``tf.data.Dataset``, or any iterable. Labels as for
+            :func:`~keras_coda.utils.labels.class_labels`.
         model: for the channels, the size and the number of classes that the data must fit.
         batch_size: larger batches are split; None: chosen from the image size, at most 32.
         limit: stop after this many images; None for all.
@@ -43,7 +45,7 @@ def labeled_batches(
     num_classes, (height, width, channels) = num_classes_of(model), model.input_shape[1:]
     seen, size = 0, (height, width)
     for batch in dataset:
-        images, labels = _check_batch(batch, num_classes)
+        images, labels = check_batch(batch, num_classes)
         sizes = images.shape[1:3]
         check_images(images, channels, (height, width))
         require(not seen or sizes == size, "All images must be of one size", sizes=[size, sizes])
@@ -58,18 +60,16 @@ def labeled_batches(
     require(seen, "`dataset` must yield images", "A generator can be used only once", images=0)
 
 
-def _check_batch(batch, num_classes):
+def check_batch(batch, num_classes: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return ``(images, labels)`` of a batch: images as they are, ``(batch, ...)``, and labels int32 ``(batch,)``.
+
+    Raises:
+        ValueError: for a batch without labels.
+        InvalidLabelsError: a ``ValueError``, see :func:`~keras_coda.utils.labels.class_labels`.
+    """
     parts = batch if isinstance(batch, (tuple, list)) else (batch,)
     rule = "`dataset` must yield (images, labels): this metric needs to know the true classes"
     kinds = [type(part).__name__ for part in parts]
     require(len(parts) > 1 and parts[1] is not None, rule, "For arrays, pass `[(images, labels)]`", batch=kinds[:3])
-    images, labels = to_numpy(parts[0]), to_numpy(parts[1])
-    is_int = np.issubdtype(labels.dtype, np.integer)
-    fix = "For one-hot labels, take their argmax; for single images, batch the data set"
-    rule = "Labels must be integers, one for each image of the batch"
-    is_fit = is_int and labels.ndim == 1 and images.shape[:1] == labels.shape
-    require(is_fit, rule, fix, dtype=str(labels.dtype), shape=labels.shape, images=images.shape)
-    wrong = np.unique(labels[(labels < 0) | (labels >= num_classes)])[:10].tolist()
-    fix = "Number the classes from 0, or use data with the classes of the model"
-    require(not wrong, f"Labels must be in [0, {num_classes - 1}]", fix, labels=wrong)
-    return images, labels.astype("int32")
+    images = to_numpy(parts[0])
+    return images, class_labels(parts[1], num_classes, len(images))

@@ -14,7 +14,7 @@ from keras_coda.evaluation.results import Result
 from keras_coda.explanations.compiled import default_batch_size
 from keras_coda.explanations.explainers import Explainer, attributions, name_of
 from keras_coda.explanations.explanation import sigmoid
-from keras_coda.utils.checks import check_finite, check_int, num_classes_of, require
+from keras_coda.utils.checks import check_finite, check_int, num_classes_of, require, require_finite_network
 from keras_coda.utils.errors import FewerGridsWarning, NotEnoughImagesError
 from keras_coda.utils.progress import Progress, track
 from keras_coda.visualization import metrics
@@ -261,7 +261,7 @@ def most_confident(
     number = 0
     for images, labels in labeled_batches(track(dataset, show=verbose), model):
         logits = np.asarray(model.predict_on_batch(images.astype("float32")), "float32")  # (batch, classes)
-        require(np.isfinite(logits).all(), "The model's logits must be finite", model=model.name)
+        require_finite_network(model, logits=logits)
         own = logits[np.arange(len(labels)), labels]
         for i in np.flatnonzero((logits.argmax(axis=1) == labels) & (sigmoid(own) > confidence)):
             found[labels[i]].append((-own[i], number + i, images[i].copy()))

@@ -14,7 +14,7 @@ from keras_coda.explanations.decomposition import Decomposition
 from keras_coda.explanations.explainers import Explainer, attributions, name_of
 from keras_coda.explanations.explanation import sigmoid
 from keras_coda.explanations.masking import MaskedModel
-from keras_coda.utils.checks import check_finite, check_int, require
+from keras_coda.utils.checks import check_finite, check_int, require, require_finite_network
 from keras_coda.utils.progress import Progress
 from keras_coda.visualization import metrics
 
@@ -193,7 +193,7 @@ def prepare_pixel_removal(
                     shares = counts / (images.shape[1] * images.shape[2])
                 maps = attributions(explainer, model, images, labels[:, None])[:, 0]  # (batch, H, W)
                 curves = _curves(masked, images, labels, _ranks(maps, order, rng), counts)
-                require(np.isfinite(curves).all(), "The model's logits must be finite", model=model.name)
+                require_finite_network(model, logits=curves)
                 found.append(curves)
                 classes.update(labels.tolist())
                 progress.add(len(images))

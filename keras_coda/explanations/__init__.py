@@ -18,4 +18,5 @@ from keras_coda.explanations.predictions import predict_files as predict_files
 from keras_coda.explanations.video import ExplainedVideo as ExplainedVideo
 from keras_coda.explanations.video import explain_video as explain_video
 from keras_coda.utils.errors import ImagesReducedWarning as ImagesReducedWarning
+from keras_coda.utils.errors import NonFiniteNetworkError as NonFiniteNetworkError
 from keras_coda.utils.errors import NotEnoughMemoryError as NotEnoughMemoryError

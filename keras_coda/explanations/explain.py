@@ -11,8 +11,16 @@ import numpy as np
 from keras_coda.explanations.compiled import compiled_explainer, default_batch_size
 from keras_coda.explanations.explanation import Explanation, sigmoid
 from keras_coda.explanations.inputs import as_batch
-from keras_coda.utils.checks import check_class_names, check_classes, check_images, check_int, to_numpy
+from keras_coda.utils.checks import (
+    check_class_names,
+    check_classes,
+    check_images,
+    check_int,
+    require_finite_network,
+    to_numpy,
+)
 from keras_coda.utils.class_names import replace_names
+from keras_coda.utils.labels import class_labels
 from keras_coda.utils.progress import track
 
 
@@ -58,9 +66,10 @@ def explain(
         ValueError: for images of the wrong shape, NaN or infinite pixels, unknown classes, an unknown ``wrt``, and
             models of another structure.
         NotEnoughMemoryError: a ``ValueError``, if less memory is free than the explanation needs.
+        NonFiniteNetworkError: a ``ValueError``, if logits or maps are NaN or infinite.
 
     Warns:
-        UserWarning: if pixels look scaled to [0, 1] or lie outside [0, 255].
+        PixelRangeWarning: a ``UserWarning``, if pixels look scaled to [0, 1] or lie outside [0, 255].
 
     Reference:
         CVPR 2021, equations 6 to 8.
@@ -85,6 +94,8 @@ def explain(
         linear_map=bool(linear_map),
         jit_compile=bool(getattr(model, "jit_compile", False) if jit_compile is None else jit_compile),
     )
+    maps = {name: fields[name] for name in ("contributions", "linear_map") if name in fields}
+    require_finite_network(model, logits=fields["logits"], **maps)
     logits = fields["logits"]
     explained = np.take_along_axis(logits, fields["classes"], axis=1)
     total = fields["contributions"].sum(axis=(2, 3), dtype="float64") + decomposition.bias
@@ -111,8 +122,8 @@ def explain_batches(model: keras.Model, dataset: Iterable, **options: Any) -> It
 
     Args:
         model: as for :func:`explain`.
-        dataset: yields images ``(B, H, W, c)`` or ``(images, labels)`` with int labels ``(B,)``: a batched
-            ``tf.data.Dataset``, or any iterable. An array ``(N, H, W, c)`` is divided into batches of ``batch_size``.
+        dataset: yields images ``(B, H, W, c)`` or ``(images, labels)`` with labels ``(B,)``, ``(B, 1)`` or one-hot
+            ``(B, C)``: a batched ``tf.data.Dataset``, or any iterable. An array ``(N, H, W, c)`` is divided into batches of ``batch_size``.
         **options: as for :func:`explain`, except that ``classes`` must be None, an int or a name. ``verbose=False``
             hides the progress bar over batches.
 
@@ -122,6 +133,7 @@ def explain_batches(model: keras.Model, dataset: Iterable, **options: Any) -> It
     Raises:
         TypeError: if ``dataset`` cannot be iterated over, or is a path.
         ValueError: as :func:`explain`, once the wrong batch is read.
+        InvalidLabelsError: a ``ValueError``, for labels that are no classes of the model.
 
     Example:
         >>> data = keras_coda.data.load("digits")
@@ -135,7 +147,8 @@ def explain_batches(model: keras.Model, dataset: Iterable, **options: Any) -> It
         images, labels = batch[:2] if isinstance(batch, (tuple, list)) else (batch, None)
         explanation = explain(model, images, verbose=False, **options)
         if labels is not None:
-            explanation = dataclasses.replace(explanation, labels=np.atleast_1d(to_numpy(labels)))
+            labels = class_labels(np.atleast_1d(to_numpy(labels)), explanation.logits.shape[1], len(explanation))
+            explanation = dataclasses.replace(explanation, labels=labels)
         yield explanation
 
 

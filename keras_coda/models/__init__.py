@@ -6,6 +6,7 @@ the training of a preset on given data in `keras_coda.training`.
 
 from keras_coda.models.classifier import ExplainableClassifier as ExplainableClassifier
 from keras_coda.models.coda_net import CoDANet as CoDANet
+from keras_coda.models.losses import ClassAccuracy as ClassAccuracy
 from keras_coda.models.losses import OneVsAllCrossentropy as OneVsAllCrossentropy
 from keras_coda.models.penalties.linear_map import LinearMapPenalty as LinearMapPenalty
 from keras_coda.models.penalties.map_consistency import MapConsistency as MapConsistency
@@ -16,4 +17,6 @@ from keras_coda.models.presets import preset_folder as preset_folder
 from keras_coda.models.presets import preset_names as preset_names
 from keras_coda.models.presets import preset_parameters as preset_parameters
 from keras_coda.models.torch_checkpoints import load_coda_checkpoint as load_coda_checkpoint
+from keras_coda.utils.errors import InvalidLabelsError as InvalidLabelsError
+from keras_coda.utils.errors import NewLayersWarning as NewLayersWarning
 from keras_coda.utils.errors import UnreadableFileError as UnreadableFileError

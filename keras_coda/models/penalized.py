@@ -1,15 +1,18 @@
 """PenalizedModel: a Keras model that is trained with an optional penalty beside its loss."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import keras
 
 from keras_coda.explanations.compiled import compiled_explainer
-from keras_coda.models.losses import OneVsAllCrossentropy
+from keras_coda.models.label_guard import LabelGuard
+from keras_coda.models.losses import ClassAccuracy, OneVsAllCrossentropy
 from keras_coda.models.penalties import get_penalties, upgrade_penalties
 from keras_coda.models.penalties.penalty import Batch, Penalty
-from keras_coda.utils.checks import check_fit_data
+from keras_coda.utils.checks import check_fit_images, require
 
+HALF = ("float16", "bfloat16")  # dtypes in which a training step is smaller than the rounding of a weight
+_OWN = "keras_coda"  # key of what Keras' own `compile` does not take, in the optimizer's entry of the compile config
 _PENALTY = "penalty"  # name of the metric; the logs have the name that the penalty gives it
 
 
@@ -42,7 +45,8 @@ class PenalizedModel(keras.Model):
             optimizer: Keras optimizer or name; ``"auto"``: Adam with a learning rate of 1e-3.
             loss: Keras loss or name; ``"auto"``: :class:`~keras_coda.OneVsAllCrossentropy`, which takes int and one-hot
                 labels.
-            metrics: list of Keras metrics; ``"auto"``: accuracy, for int and one-hot labels.
+            metrics: list of Keras metrics; ``"auto"``: accuracy. ``"accuracy"``, here and in ``weighted_metrics``, is
+                :class:`~keras_coda.models.ClassAccuracy`, for int and one-hot labels.
             penalties: what training adds to the loss, for instance ``[keras_coda.models.LinearMapPenalty(0.1)]``; or a
                 dict of names and weights, ``{"linear_map": 0.1}``. Only one may have a weight above 0. Its value,
                 without the weight, is in the logs of training; validation computes neither the penalty nor its value.
@@ -62,11 +66,12 @@ class PenalizedModel(keras.Model):
         if isinstance(loss, str) and loss == "auto":
             loss = OneVsAllCrossentropy()
         if isinstance(metrics, str) and metrics == "auto":
-            metrics = ["accuracy"]
+            metrics = [ClassAccuracy()]
         if jit_compile == "auto" and keras.backend.backend() == "tensorflow":
             import tensorflow as tf
 
             jit_compile = bool(tf.config.list_physical_devices("GPU"))
+        self._label_ranks: dict[str, int] = {}  # of the labels that compiled functions were traced for
         self.penalties = get_penalties(penalties)
         self._penalty, self._measured = next((each for each in self.penalties if each.weight), None), None
         if self._penalty is not None and self._penalty_tracker is None:
@@ -76,8 +81,8 @@ class PenalizedModel(keras.Model):
             optimizer=optimizer,
             loss=loss,
             loss_weights=loss_weights,
-            metrics=metrics,
-            weighted_metrics=weighted_metrics,
+            metrics=_with_class_accuracy(metrics),
+            weighted_metrics=_with_class_accuracy(weighted_metrics),
             run_eagerly=run_eagerly,
             steps_per_execution=steps_per_execution,
             jit_compile=jit_compile,
@@ -86,17 +91,32 @@ class PenalizedModel(keras.Model):
 
     def get_compile_config(self):
         """Return the arguments of :meth:`compile`, serialized, and whether the optimizer has its variables."""
+        config = super().get_compile_config()
         is_built = bool(getattr(self.optimizer, "built", False))
-        penalties = keras.saving.serialize_keras_object(list(self.penalties))
-        return {**super().get_compile_config(), "penalties": penalties, "optimizer_is_built": is_built}
+        own = {"penalties": keras.saving.serialize_keras_object(list(self.penalties)), "optimizer_is_built": is_built}
+        # Not side by side with the others: `clone_model` passes all of them to the `compile` of a plain model.
+        if isinstance(config.get("optimizer"), dict):
+            config["optimizer"] = {**config["optimizer"], _OWN: own}
+        return config
 
     def compile_from_config(self, config):
         """Compile with the arguments of a saved model; Keras leaves this to models with a ``compile`` of their own."""
-        config = upgrade_penalties(keras.saving.deserialize_keras_object(config))
+        optimizer = config.get("optimizer")
+        own = optimizer.get(_OWN, {}) if isinstance(optimizer, dict) else {}
+        # Earlier versions had what is now `own` side by side with the others.
+        config = upgrade_penalties(keras.saving.deserialize_keras_object({**config, **own}))
         is_built = config.pop("optimizer_is_built", True)  # earlier versions did not save it
         self.compile(**config)
         if is_built:  # then the file has the values of its variables
             self.optimizer.build(self.trainable_variables)
+
+    def quantize(self, *args, **kwargs):
+        """Raise ``NotImplementedError``: dynamic-linear layers compute with floats, and maps would not be exact."""
+        raise NotImplementedError(
+            "A network that explains itself exactly cannot be quantized: its layers compute their weights from the "
+            f"image, in floats. Received: {self.name!r}. Halve its file with `save_to_preset(folder, "
+            'weights_dtype="float16")`, or its memory in training with dtype="mixed_bfloat16".'
+        )
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         """Return the loss; in training, with the penalty that the model is compiled with."""
@@ -136,33 +156,121 @@ class PenalizedModel(keras.Model):
     ):
         """Train; see ``keras.Model.fit``, which has the same arguments.
 
+        Labels, in ``y`` and in data sets, are class indices ``(batch,)`` or ``(batch, 1)``, integers or floats without
+        a fraction, or ``(batch, num_classes)``, one-hot or soft. Those of arrays are checked before the training
+        begins, those of data sets as they are read.
+
         Raises:
-            ValueError: for labels out of range.
+            InvalidLabelsError: a ``ValueError``, for labels out of range, with a fraction, or of another shape.
+            ValueError: if weights to train are 16-bit floats.
 
         Warns:
             PixelRangeWarning: if pixels do not look like values in [0, 255].
         """
-        check_fit_data(x, y, self.num_classes)
+        require_full_precision([variable.dtype for variable in self.trainable_variables])
+        check_fit_images(x)
+        guard = self._label_guard()
+        guard.check(y)
+        if isinstance(validation_data, (tuple, list)) and len(validation_data) > 1:
+            guard.check(validation_data[1])
+        else:
+            validation_data = guard.watch(validation_data)
         create_training_variables(self, x, y)
-        return super().fit(
-            x,
-            y,
-            batch_size=batch_size,
-            epochs=epochs,
-            verbose=verbose,
-            callbacks=callbacks,
-            validation_split=validation_split,
-            validation_data=validation_data,
-            # A tf.data.Dataset shuffles itself. Keras would only warn that it ignores `shuffle=True`, the default.
-            shuffle=False if hasattr(x, "element_spec") else shuffle,
-            class_weight=class_weight,
-            sample_weight=sample_weight,
-            initial_epoch=initial_epoch,
-            steps_per_epoch=steps_per_epoch,
-            validation_steps=validation_steps,
-            validation_batch_size=validation_batch_size,
-            validation_freq=validation_freq,
-        )
+        self._forget_other_labels("train_function", x, y)
+        if validation_data is not None:
+            pair = validation_data if isinstance(validation_data, (tuple, list)) else (validation_data, None)
+            self._forget_other_labels("test_function", *pair[:2])
+        with guard.raising():
+            return super().fit(
+                guard.watch(x),
+                y,
+                batch_size=batch_size,
+                epochs=epochs,
+                verbose=verbose,
+                callbacks=callbacks,
+                validation_split=validation_split,
+                validation_data=validation_data,
+                # A tf.data.Dataset shuffles itself. Keras would only warn that it ignores `shuffle=True`, the default.
+                shuffle=False if hasattr(x, "element_spec") else shuffle,
+                class_weight=class_weight,
+                sample_weight=sample_weight,
+                initial_epoch=initial_epoch,
+                steps_per_epoch=steps_per_epoch,
+                validation_steps=validation_steps,
+                validation_batch_size=validation_batch_size,
+                validation_freq=validation_freq,
+            )
+
+    def evaluate(
+        self,
+        x=None,
+        y=None,
+        batch_size=None,
+        verbose="auto",
+        sample_weight=None,
+        steps=None,
+        callbacks=None,
+        return_dict=False,
+        **kwargs,
+    ):
+        """Measure loss and metrics; see ``keras.Model.evaluate``, which has the same arguments.
+
+        Raises:
+            InvalidLabelsError: a ``ValueError``, as :meth:`fit`.
+        """
+        guard = self._label_guard()
+        if not kwargs:  # Keras' own calls, during `fit`, have one: their data are watched already
+            guard.check(y)
+            x = guard.watch(x)
+            self._forget_other_labels("test_function", x, y)
+        with guard.raising():
+            return super().evaluate(
+                x,
+                y,
+                batch_size=batch_size,
+                verbose=verbose,
+                sample_weight=sample_weight,
+                steps=steps,
+                callbacks=callbacks,
+                return_dict=return_dict,
+                **kwargs,
+            )
+
+    def _forget_other_labels(self, name, x, y):
+        """Drop a compiled function that was traced for labels of another rank.
+
+        TensorFlow would trace it again for labels of unknown rank, of which no form could be told.
+        """
+        shape = getattr(_labels(x, y), "shape", None)
+        if shape is None:
+            return
+        rank = getattr(shape, "rank", None) or 2 if hasattr(shape, "rank") else len(shape)  # see `LabelGuard.watch`
+        if self._label_ranks.get(name, rank) != rank:
+            setattr(self, name, None)
+        self._label_ranks[name] = rank
+
+    def _label_guard(self):
+        return LabelGuard(self.num_classes, strict=isinstance(self.loss, OneVsAllCrossentropy))
+
+
+def require_full_precision(dtypes: Iterable[str], policy: str | None = None) -> None:
+    """Raise ``ValueError`` if one of the dtypes of the weights to train is a 16-bit float.
+
+    Args:
+        dtypes: of the variables.
+        policy: name of the policy that they come from, for the error.
+    """
+    half = next((dtype for dtype in dtypes if dtype in HALF), None)
+    fix = f'Use dtype="mixed_{half}", globally keras.config.set_dtype_policy("mixed_{half}")'
+    rule = "Weights must be float32 to learn: the steps of training are smaller than the rounding of 16-bit floats"
+    require(half is None, rule, fix, dtype=policy or half)
+
+
+def _with_class_accuracy(metrics):
+    """Return a list of metrics with this package's accuracy in place of Keras' one; anything else as it is."""
+    if not isinstance(metrics, (list, tuple)):
+        return metrics
+    return [ClassAccuracy(name) if name in ("accuracy", "acc") else name for name in metrics]
 
 
 def create_training_variables(model, x, y):
@@ -180,8 +288,13 @@ def create_training_variables(model, x, y):
         return  # with several replicas, each needs the variables: Keras sees to that
     if model.optimizer is not None and not model.optimizer.built:
         model.optimizer.build(model.trainable_variables)
-    spec = getattr(x, "element_spec", None)
-    labels = spec[1] if isinstance(spec, tuple) and len(spec) > 1 else y
+    labels = _labels(x, y)
     metrics = model._compile_metrics  # noqa: SLF001 - Keras has no public access to metrics without variables
     if metrics is not None and not metrics.built and getattr(labels, "shape", None):
         metrics.build(keras.KerasTensor((None, *labels.shape[1:])), model.output)  # only shapes matter
+
+
+def _labels(x, y):
+    """Return the labels of ``fit`` or, of a ``tf.data.Dataset``, their spec: both have a shape."""
+    spec = getattr(x, "element_spec", None)
+    return spec[1] if isinstance(spec, tuple) and len(spec) > 1 else y

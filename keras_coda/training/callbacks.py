@@ -18,12 +18,13 @@ import keras
 import numpy as np
 
 from keras_coda.evaluation import grids
-from keras_coda.evaluation.datasets import check_dataset
+from keras_coda.evaluation.datasets import check_dataset, labeled_batches
 from keras_coda.evaluation.localization_grids import localization
 from keras_coda.explanations.explain import explain
 from keras_coda.training.summaries import EventFile, require_tensorboard
 from keras_coda.utils.checks import check_classes, check_images, check_int, num_classes_of, require, to_numpy
-from keras_coda.utils.errors import FewerGridsWarning, NotEnoughImagesError
+from keras_coda.utils.errors import FewerGridsWarning, NonFiniteNetworkError, NotEnoughImagesError
+from keras_coda.utils.labels import class_labels
 from keras_coda.visualization.figure import save_picture
 
 
@@ -33,11 +34,12 @@ class ContributionMaps(keras.callbacks.Callback):
     Every ``every`` epochs it draws each image beside its maps, writes the picture to ``folder/epoch-000001.png`` and so
     on (the file appears completely or not at all), and to TensorBoard. The largest residual
     ``|Σ contributions + bias - logit|`` of these maps is logged as ``largest_residual``, NaN in epochs without maps.
-    No maps are drawn after an epoch whose loss is not finite.
+    No maps are drawn after an epoch whose loss is not finite, or that leaves weights with which maps are not.
 
     Args:
         images: ``(N, H, W, c)``, any real dtype, pixels in [0, 255]; or a data set that yields batches of images or
-            of (images, int labels), of which the first ``num_images`` images are drawn.
+            of (images, labels), of which the first ``num_images`` images are drawn. Labels as for ``fit``, but not
+            soft ones.
         folder: folder of the PNG files, created when the first is written; None for no files.
         log_dir: the log folder of TensorBoard; the pictures get its subfolder ``maps``. Needs
             ``pip install "keras-coda[tensorboard]"``, on every backend. None for no summaries.
@@ -85,8 +87,13 @@ class ContributionMaps(keras.callbacks.Callback):
         """Check that images and classes fit the model."""
         channels = self.model.input_shape[-1]
         check_images(self.images, channels, self.model.input_shape[1:3])
+        num_classes = num_classes_of(self.model)
+        if self.labels is not None:
+            labels = class_labels(self.labels, num_classes, len(self.images))
+            self.classes = labels if self.classes is self.labels else self.classes
+            self.labels = labels
         if self.classes is not None:
-            check_classes(self.classes, None, len(self.images), num_classes_of(self.model))
+            check_classes(self.classes, None, len(self.images), num_classes)
 
     def on_epoch_end(self, epoch, logs=None):
         """Explain, draw, and log the largest residual."""
@@ -94,9 +101,12 @@ class ContributionMaps(keras.callbacks.Callback):
         logs["largest_residual"] = math.nan
         if (epoch + 1) % self.every or not _is_finite(logs):
             return
-        with averaged_weights(self.model):
-            names = getattr(self.model, "class_names", None)
-            explanation = explain(self.model, self.images, self.classes, class_names=names, verbose=False)
+        try:
+            with averaged_weights(self.model):
+                names = getattr(self.model, "class_names", None)
+                explanation = explain(self.model, self.images, self.classes, class_names=names, verbose=False)
+        except NonFiniteNetworkError:  # the last step can diverge after a finite loss; the next loss tells
+            return
         logs["largest_residual"] = float(explanation.residual.max())
         figure = explanation.plot(self.labels, max_images=len(self.images))
         if self.folder:
@@ -135,7 +145,7 @@ class Localization(keras.callbacks.Callback):
 
     Raises:
         ValueError: if an argument is out of range; at the beginning of the training, if the network has fewer classes
-            than ``grid`` has cells.
+            than ``grid`` has cells, or the first images or labels do not fit it.
 
     Example:
         ```python
@@ -160,9 +170,11 @@ class Localization(keras.callbacks.Callback):
         self.grid = None if grid is None else grids.check(grid)
 
     def on_train_begin(self, logs=None):
-        """Check that the network has enough classes for the grids."""
+        """Check that the network has enough classes for the grids, and that the first batch of the data fits it."""
         with contextlib.suppress(NotEnoughImagesError):  # a single class: `missing` is logged
             grids.choose(self.grid, num_classes_of(self.model))
+        if iter(self.dataset) is not self.dataset:  # else the images would be missing later
+            next(labeled_batches(self.dataset, self.model, limit=1))
 
     def on_epoch_end(self, epoch, logs=None):
         """Measure and log."""
@@ -173,7 +185,7 @@ class Localization(keras.callbacks.Callback):
         with averaged_weights(self.model), warnings.catch_warnings():
             warnings.simplefilter("ignore", FewerGridsWarning)  # it would be repeated at every measurement
             options = {"grid": self.grid, "n_grids": self.n_grids, "verbose": False}
-            with contextlib.suppress(NotEnoughImagesError):  # `missing` stays
+            with contextlib.suppress(NotEnoughImagesError, NonFiniteNetworkError):  # `missing` stays
                 logs["localization"] = localization(self.model, self.dataset, **options).mean
 
 
@@ -265,7 +277,8 @@ def averaged_weights(model: keras.Model):
 
 def _first_images(source, count):
     """Return ``(images, labels)`` as arrays; labels are None if there are none."""
-    if hasattr(source, "shape") or isinstance(source, list):
+    is_batches = isinstance(source, list) and bool(source) and isinstance(source[0], tuple)
+    if hasattr(source, "shape") or (isinstance(source, list) and not is_batches):
         return to_numpy(source), None
     check_dataset(source, infinite=True)
     pairs, seen = [], 0

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from keras_coda.utils.class_names import as_text
-from keras_coda.utils.errors import PixelRangeWarning
+from keras_coda.utils.errors import NonFiniteNetworkError, PixelRangeWarning
 
 
 def require(condition: object, rule: str, fix: str = "", /, **received: object) -> None:
@@ -24,6 +24,12 @@ def require(condition: object, rule: str, fix: str = "", /, **received: object) 
         values = ", ".join(f"{name}={value!r}" for name, value in received.items())
         end = "" if fix.endswith("?") else "."
         raise ValueError(f"{rule}. Received: {values}{f'. {fix}{end}' if fix else ''}")
+
+
+def summary(error: BaseException, length: int = 160) -> str:
+    """Return the beginning of an error's message, without what Keras adds to it: weights' values, for instance."""
+    text = " ".join(str(error).split())
+    return text if len(text) <= length else f"{text[:length].rstrip()}…"
 
 
 def check_int(name: str, value, minimum: int = 1) -> int:
@@ -54,6 +60,16 @@ def check_finite(name: str, value) -> float:
     return number
 
 
+def check_float32(name: str, value) -> float:
+    """Return ``value`` as a float; raise ``ValueError`` unless it is 0 or a number that float32 can hold in full."""
+    number = check_finite(name, value)
+    info = np.finfo("float32")
+    is_fit = number == 0 or float(info.tiny) <= abs(number) <= float(info.max)
+    rule = f"`{name}` must be within the range of float32, in magnitude from {info.tiny:.0e} to {info.max:.0e}"
+    require(is_fit, rule, **{name: value})
+    return number
+
+
 def check_images(images, channels: int | None, size: tuple[int | None, int | None] = (None, None)) -> np.ndarray:
     """Check a batch of images and return it as float32.
 
@@ -70,7 +86,7 @@ def check_images(images, channels: int | None, size: tuple[int | None, int | Non
         ValueError: for a wrong rank, size or number of channels, an empty batch, and NaN or infinite pixels.
 
     Warns:
-        UserWarning: if float pixels look scaled to [0, 1] or lie outside [0, 255].
+        PixelRangeWarning: if float pixels look scaled to [0, 1], or pixels lie outside [0, 255].
     """
     array = to_numpy(images)
     if not (array.dtype == bool or np.issubdtype(array.dtype, np.integer) or is_float(array.dtype)):
@@ -95,17 +111,32 @@ def check_images(images, channels: int | None, size: tuple[int | None, int | Non
         )
     if 0 in array.shape:
         raise ValueError(f"Images must not be empty. Received: shape={array.shape}")
-    floats = is_float(array.dtype)
-    array = array.astype("float32")
-    if floats:
-        finite = np.isfinite(array).all(axis=(1, 2, 3))
+    pixels = array.astype("float32")
+    if is_float(array.dtype):
+        finite = np.isfinite(pixels).all(axis=(1, 2, 3))
         if not finite.all():
             raise ValueError(
                 "Pixels must be finite. Received: NaN or infinite values in images "
                 f"{np.flatnonzero(~finite)[:10].tolist()}"
             )
-        warn_of_pixel_range(array)
-    return array
+    warn_of_pixel_range(array)
+    return pixels
+
+
+def require_finite_network(model, **arrays: np.ndarray) -> None:
+    """Raise :class:`NonFiniteNetworkError` if what a model computed from valid images is NaN or infinite.
+
+    Args:
+        model: named in the error.
+        **arrays: its outputs by name, for instance ``logits``.
+    """
+    wrong = [name for name, array in arrays.items() if not np.isfinite(array).all()]
+    if wrong:
+        raise NonFiniteNetworkError(
+            f"The model's {' and '.join(arrays).replace('_', ' ')} must be finite. Received: NaN or infinite "
+            f"{' and '.join(wrong).replace('_', ' ')} of {getattr(model, 'name', model)!r}. Its weights are NaN, "
+            "infinite or too large for float32: load them again, or train with a lower learning rate."
+        )
 
 
 def check_classes(classes, top_k, batch: int, num_classes: int) -> tuple[np.ndarray | None, int | None]:
@@ -154,41 +185,32 @@ def check_given_classes(classes, batch: int, num_classes: int) -> np.ndarray:
     return array.astype("int32")
 
 
-def check_fit_data(x, y, num_classes: int) -> None:
-    """Warn of a wrong pixel range and raise for labels out of range, as far as that can be seen quickly.
+def check_fit_images(x) -> None:
+    """Warn of a wrong pixel range, as far as that can be seen quickly.
 
     Args:
-        x: as for ``fit``. Only arrays, and the first batch of a ``tf.data.Dataset`` of floats, are checked.
-        y: labels, or None.
-        num_classes: int.
-
-    Raises:
-        ValueError: for labels out of range.
+        x: as for ``fit``. Only the first images of arrays, and the first batch of a ``tf.data.Dataset`` whose images
+            are not uint8, are checked.
 
     Warns:
         PixelRangeWarning: if pixels look scaled to [0, 1] or lie outside [0, 255].
     """
     spec = getattr(x, "element_spec", None)
-    if isinstance(spec, tuple) and getattr(getattr(spec[0], "dtype", None), "is_floating", False):
-        x, y = next(iter(x.take(1).as_numpy_iterator()), (None, None))[:2]
+    dtype = getattr(spec[0], "dtype", None) if isinstance(spec, tuple) and spec else None
+    if dtype is not None and dtype.name != "uint8" and (dtype.is_floating or dtype.is_integer):
+        x = next(iter(x.take(1).as_numpy_iterator()), (None,))[0]
     if hasattr(x, "dtype") and hasattr(x, "shape"):
         sample = to_numpy(x[:256])
-        if is_float(sample.dtype) and sample.size and np.isfinite(sample).all():
+        if np.issubdtype(sample.dtype, np.integer) or (is_float(sample.dtype) and np.isfinite(sample).all()):
             warn_of_pixel_range(sample)
-    if hasattr(y, "dtype") and hasattr(y, "shape"):
-        labels = to_numpy(y)
-        is_sparse = np.issubdtype(labels.dtype, np.integer) and (labels.ndim == 1 or labels.shape[-1] == 1)
-        if is_sparse and labels.size and not (labels.min() >= 0 and labels.max() < num_classes):
-            raise ValueError(
-                f"Labels must be in [0, {num_classes - 1}]. Received: labels from {labels.min()} to {labels.max()}. "
-                "Does `num_classes` fit the data?"
-            )
 
 
 def warn_of_pixel_range(array: np.ndarray) -> None:
-    """Warn if float pixels do not look like values in [0, 255]."""
+    """Warn if finite pixels do not look like values in [0, 255]; uint8 always does."""
+    if not array.size or array.dtype in (np.uint8, np.bool_):
+        return
     low, high = float(array.min()), float(array.max())
-    if low >= 0.0 and 0.0 < high <= 1.0:
+    if is_float(array.dtype) and low >= 0.0 and 0.0 < high <= 1.0:
         warnings.warn(
             "Pixels are expected in [0, 255], and these float images never exceed 1.0: they look black to the "
             f"network. Received: pixels from {low:g} to {high:g}. Multiply them by 255 if they were scaled to [0, 1].",

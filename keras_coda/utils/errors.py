@@ -1,6 +1,14 @@
 """Errors and warnings with their own types, so that code can react to them."""
 
 
+class InvalidLabelsError(ValueError):
+    """Labels are no classes of the model: out of range, with a fraction, or of another shape or dtype."""
+
+
+class NonFiniteNetworkError(ValueError):
+    """Logits or maps of a network are NaN or infinite, because of its weights or of float32 overflow."""
+
+
 class NotEnoughImagesError(ValueError):
     """Too few images are classified correctly and confidently to make one grid of the pointing game."""
 
@@ -35,3 +43,7 @@ class ImagesReducedWarning(UserWarning):
 
 class PixelRangeWarning(UserWarning):
     """Pixels do not look like values in [0, 255]."""
+
+
+class NewLayersWarning(UserWarning):
+    """Some layers of a network have no fitting weights in the preset it was made from: they are new, and random."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from keras_coda.utils.class_names import replace_names
+from keras_coda.utils.labels import class_labels
 from keras_coda.visualization.figure import new_figure
 
 if TYPE_CHECKING:
@@ -115,7 +116,7 @@ def plot_contributions(
         probabilities: Array of shape `(B, K)` in [0, 1], or `None` to leave them out.
         class_names: Sequence of str, indexed by class, or `None` to show the index. A name that
             is too long for its panel is shortened.
-        labels: The true classes, `(B,)` ints or names, or `None`.
+        labels: The true classes: `(B,)` ints or names, `(B, 1)`, or one-hot `(B, classes)`; or `None`.
         percentile: Float in [0, 100]. The color scale of a row ends at this percentile of `|contribution|` over its
             maps; larger contributions get the last color.
         colorbar: Bool. Whether to draw the color scale at the end of every row.
@@ -244,7 +245,7 @@ def _draw(images, maps, classes, notes, styles, class_names, labels, max_images,
         if is_named and class_names is None:
             called = labels
         else:
-            labels = _real("labels", replace_names(labels, class_names), (batch,), "(B,)", kinds="iu")
+            labels = class_labels(replace_names(labels, class_names), None, batch)
             called = [_name(label, class_names) for label in labels]
         titles = [[label, "true class"] for label in called]
     if max_images < 1:

@@ -69,8 +69,8 @@ def test_explainers_that_return_something_else_are_named(metric, returned, messa
         (lambda images, labels: 3, "must yield .images, labels"),
         (lambda images, labels: [], "must yield images"),
         (lambda images, labels: keras_coda.data.load("digits"), "data.validation"),
-        (lambda images, labels: [(images, labels.astype("float32"))], "Labels must be integers"),
-        (lambda images, labels: [(images, np.eye(10, dtype=int)[labels])], "Labels must be integers.*argmax"),
+        (lambda images, labels: [(images, labels + 0.5)], "Labels must be integers.*labels=.0.5"),
+        (lambda images, labels: [(images, np.eye(11, dtype=int)[labels])], "Labels must be integers.*shape=.*11"),
         (lambda images, labels: [(images[0], labels[0])], "Labels must be integers.*batch the data set"),
         (lambda images, labels: [(images, labels[1:])], "Labels must be integers"),
         (

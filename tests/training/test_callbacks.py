@@ -10,6 +10,7 @@ from PIL import Image
 from keras_coda import CoDANet
 from keras_coda.evaluation import localization
 from keras_coda.training import callbacks
+from keras_coda.utils.errors import InvalidLabelsError
 from tests.helpers.events import summaries
 from tests.helpers.known_models import channel_data, channel_model, shines
 
@@ -191,6 +192,26 @@ def test_localization_of_a_network_with_few_classes_is_measured_on_smaller_grids
         located = callbacks.Localization([(images, labels)], every=1, grid=grid)
         assert fit(make_model(), located)["localization"] == [1.0]
     assert asked == [None, (1, 2), (2, 1)]
+
+
+def test_callbacks_take_the_labels_that_fit_takes(digits):
+    images, labels = next(iter(digits[1]))
+    for form in (labels, labels[:, None], tf.one_hot(labels, 10), tf.cast(labels, "float32")):
+        maps, located = callbacks.ContributionMaps([(images, form)], "unused"), callbacks.Localization([(images, form)])
+        for callback in (maps, located):
+            callback.set_model(digits[0])
+            callback.on_train_begin()
+        assert maps.labels.tolist() == maps.classes.tolist() == labels[:8].numpy().tolist()
+
+
+@pytest.mark.parametrize("wrong", [10, -1, 0.5])
+def test_callbacks_refuse_other_labels_before_training(digits, wrong):
+    images = next(iter(digits[1]))[0]
+    data = [(images, np.full(len(images), wrong))]
+    for callback in (callbacks.ContributionMaps(data, "unused"), callbacks.Localization(data)):
+        callback.set_model(digits[0])
+        with pytest.raises(InvalidLabelsError):
+            callback.on_train_begin()
 
 
 # === Averaged weights ===
