@@ -122,8 +122,9 @@ def explain_batches(model: keras.Model, dataset: Iterable, **options: Any) -> It
 
     Args:
         model: as for :func:`explain`.
-        dataset: yields images ``(B, H, W, c)`` or ``(images, labels)`` with labels ``(B,)``, ``(B, 1)`` or one-hot
-            ``(B, C)``: a batched ``tf.data.Dataset``, or any iterable. An array ``(N, H, W, c)`` is divided into batches of ``batch_size``.
+        dataset: yields images ``(B, H, W, c)`` or ``(images, labels)``, with labels ``(B,)``, ``(B, 1)`` or one-hot
+            ``(B, C)``: a batched ``tf.data.Dataset``, or any iterable. An array ``(N, H, W, c)`` is divided into
+            batches of ``batch_size``.
         **options: as for :func:`explain`, except that ``classes`` must be None, an int or a name. ``verbose=False``
             hides the progress bar over batches.
 

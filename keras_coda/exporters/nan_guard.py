@@ -1,8 +1,8 @@
 """Networks as functions without strings and errors, for runtimes other than TensorFlow; bad input is answered with NaN.
 
 Graphs in these formats cannot refuse input with an error. To keep them from returning a wrong map unnoticed, all floats
-of an image are NaN if its pixels are not finite or lie outside [0, 255], or its classes do not exist. The other images
-of the batch are not affected.
+of an image are NaN if its pixels are not finite or lie outside [0, 255], if its classes do not exist, or if its logits
+or maps overflow. The other images of the batch are not affected.
 """
 
 import dataclasses
@@ -20,6 +20,9 @@ COMPLETENESS = (
     "The sum of contributions[b, k] over height and width, plus bias[b], is logits[b, classes[b, k]]; "
     "residual[b, k] is by how much it is not (float32 rounding)."
 )
+
+
+_LARGEST = 3.4e38  # of float32
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,7 +79,11 @@ def _or_zero(values, fits):
 
 
 def _answer(results, fits):
-    """Return the results in the order of the schema, with NaN in every float of rows that do not fit."""
+    """Return the results in the order of the schema, with NaN in every float of rows that do not fit or overflow."""
+    for name in ("logits", "residual"):  # a residual is not finite wherever a contribution is not
+        if name in results:
+            is_finite = ops.abs(results[name]) <= _LARGEST  # false for NaN; LiteRT has no IsFinite
+            fits = ops.logical_and(fits, ops.all(is_finite, axis=1))
     penalty = ops.where(fits, 0.0, math.nan)
     named = {name: results[name] for name in OUTPUTS if name in results}
     return {name: value if name == "classes" else value + _like(penalty, value) for name, value in named.items()}

@@ -12,6 +12,7 @@ from keras_coda.exporters.bare_tensorflow import run_signatures
 from keras_coda.exporters.protos import read_signatures
 from keras_coda.exporters.schema import EXPLAIN, PREDICT
 from keras_coda.exporters.signatures import Signatures, require_tensorflow
+from keras_coda.exporters.single_file import require_finite_maps
 from keras_coda.utils.atomic import check_new, new_folder
 from keras_coda.utils.checks import require
 
@@ -51,6 +52,7 @@ def export_saved_model(
         FileExistsError: if ``path`` exists.
         ImportError: for ``warmup=True`` without the extra.
         ValueError: if ``top_k`` is not in [1, classes], or the model is not explainable.
+        NonFiniteNetworkError: a ``ValueError``, if the network's logits or maps are NaN or infinite.
         RuntimeError: on a backend other than TensorFlow.
     """
     check_new(path)
@@ -62,6 +64,7 @@ def export_saved_model(
         warmups.require_serving_api()
         rule = "Warm-up requests need images of one size"
         require(served.has_size, rule, "Pass `image_size`", image_size=served.image_size)
+    require_finite_maps(model, served)
     with new_folder(path) as folder:
         archive = keras.export.ExportArchive()  # `track` is not called: it would store the weights a second time
         for name, (function, specs) in served.serving().items():

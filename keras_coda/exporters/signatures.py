@@ -129,7 +129,8 @@ class Signatures:
         """Return function and input signature of every signature by name, for ``tf.function``.
 
         The functions refuse bad input with an error: pixels that are not finite or outside [0, 255], classes that do
-        not exist, and files that are no images.
+        not exist, and files that are no images. They also fail rather than answer with logits or maps that are not
+        finite.
         """
         import tensorflow as tf
 
@@ -167,7 +168,7 @@ class Signatures:
             given["images"] = _checked_pixels(given["images"])
             if "classes" in given:
                 given["classes"] = self._checked_classes(given["classes"])
-            results = method(**given)
+            results = _checked_results(method(**given))
             return {**results, "images": given["images"]} if "images" in signature.outputs else results
 
         return serve
@@ -229,3 +230,16 @@ def _checked_pixels(images):
     values = [message, tf.reduce_min(images), tf.reduce_max(images)]
     with tf.control_dependencies([tf.debugging.Assert(fits, values)]):
         return tf.identity(images)
+
+
+def _checked_results(results: dict) -> dict:
+    """Return the results, or fail: a map of NaN explains nothing."""
+    import tensorflow as tf
+
+    # A residual is not finite wherever a contribution or a weight of its map is not, and it is much smaller than maps.
+    covered = {"contributions", "linear_map"} if "residual" in results else set()
+    floats = [value for name, value in results.items() if value.dtype.is_floating and name not in covered]
+    fits = tf.reduce_all([tf.reduce_all(tf.math.is_finite(each)) for each in floats])
+    message = "The network's logits and maps must be finite; its weights are too large for float32. Received:"
+    with tf.control_dependencies([tf.debugging.Assert(fits, [message, *floats[:1]], summarize=10)]):
+        return {name: tf.identity(value) for name, value in results.items()}

@@ -22,7 +22,7 @@ from keras_coda.exporters.formats import FORMATS
 from keras_coda.exporters.nan_guard import PortableNetwork
 from keras_coda.exporters.signatures import Signatures, require_tensorflow
 from keras_coda.utils.atomic import check_new, new_file, refuse_existing
-from keras_coda.utils.checks import require, to_numpy
+from keras_coda.utils.checks import require, require_finite_network, to_numpy
 from keras_coda.utils.optional import import_optional
 from keras_coda.utils.silence import hush
 
@@ -61,6 +61,7 @@ def convert(
         ImportError: without the extra, ``onnx`` or ``litert``.
         ValueError: for another format, ``classes`` with LiteRT, ``top_k`` not in [1, classes], an ``image_size`` that
             is not the network's, or a model that is not explainable.
+        NonFiniteNetworkError: a ``ValueError``, if the network's logits or maps are NaN or infinite.
         RuntimeError: on a backend other than TensorFlow, or if the converted network does not agree with Keras.
     """
     require(format in FORMATS, f"`format` must be {' or '.join(map(repr, FORMATS))}", format=format)
@@ -70,6 +71,7 @@ def convert(
         import_optional(package, extra=format, purpose=f'Format "{format}"')
     module = importlib.import_module(FORMATS[format].module)
     signatures = Signatures.of(model, top_k=top_k, image_size=image_size, linear_map=linear_map)
+    require_finite_maps(model, signatures)
     with contextlib.nullcontext() if verbose else hush():
         content = module.convert(PortableNetwork(signatures), classes=classes)
         for name, arrays in module.run(content, example_inputs(signatures)).items():
@@ -86,6 +88,12 @@ def example_inputs(signatures: Signatures) -> dict[str, np.ndarray]:
     shape = (2, *(side or _ANY_SIZE for side in signatures.image_shape))
     classes = random.integers(0, signatures.decomposition.num_classes, (2, signatures.top_k), dtype="int32")
     return {"images": random.integers(0, 256, shape).astype("float32"), "classes": classes}
+
+
+def require_finite_maps(model: keras.Model, signatures: Signatures) -> None:
+    """Explain a random image, and raise ``NonFiniteNetworkError`` if logits or maps are NaN or infinite."""
+    results = signatures.explain(ops.convert_to_tensor(example_inputs(signatures)["images"][:1]))
+    require_finite_network(model, **{name: to_numpy(results[name]) for name in ("logits", "contributions")})
 
 
 def check_agreement(signatures: Signatures, runtime: str, arrays: dict[str, np.ndarray]) -> None:

@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from keras_coda.layers.dynamic_linear import DynamicLinear
-from keras_coda.utils.checks import check_finite
+from keras_coda.utils.checks import check_float32
 
 _serializable = keras.saving.register_keras_serializable("keras_coda")
 
@@ -46,10 +46,10 @@ class LogitScaling(DynamicLinear):
 
     def __init__(self, temperature=1.0, logit_bias=0.0, **kwargs):
         super().__init__(**kwargs)
-        self.temperature = check_finite("temperature", temperature)
+        self.temperature = check_float32("temperature", temperature)
         if self.temperature <= 0:
             raise ValueError(f"`temperature` must be positive. Received: temperature={temperature!r}")
-        self.logit_bias = self.offset = check_finite("logit_bias", logit_bias)
+        self.logit_bias = self.offset = check_float32("logit_bias", logit_bias)
 
     def linearize(self, inputs):
         """See :meth:`DynamicLinear.linearize`; nothing is frozen. The output is linear up to ``offset``."""

@@ -5,6 +5,7 @@ paper are written here as a *factor on v* that depends on ``n² = ‖v‖²`` al
 knows ``n²`` without ever building ``v`` (CVPR 2021, equations 2 and 3).
 """
 
+import math
 from collections.abc import Callable
 
 from keras import ops
@@ -21,9 +22,11 @@ def l2(squared_norm):
         squared_norm: float tensor of any shape, ``n² >= 0``.
 
     Returns:
-        Tensor of the same shape and dtype.
+        Tensor of the same shape and dtype; NaN for an infinite norm.
     """
-    return ops.rsqrt(squared_norm + _EPSILON)
+    # 1/∞ = 0 would make a unit whose norm overflows silent, and its map zero. `squash` is NaN there anyway.
+    overflows = ops.equal(squared_norm, math.inf)
+    return ops.where(overflows, math.nan, ops.rsqrt(squared_norm + _EPSILON))
 
 
 def squash(squared_norm):

@@ -1,6 +1,7 @@
 """ExplainableClassifier: training, exact explanations, export and presets, for any explainable architecture."""
 
 import os
+import warnings
 import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Self
@@ -12,8 +13,8 @@ from keras_coda import explanations
 from keras_coda.exporters import saved_model, single_file
 from keras_coda.models import presets
 from keras_coda.models.penalized import PenalizedModel
-from keras_coda.utils.checks import check_class_names, check_image_shape, require
-from keras_coda.utils.errors import UnreadableFileError
+from keras_coda.utils.checks import check_class_names, check_image_shape, require, summary
+from keras_coda.utils.errors import NewLayersWarning, UnreadableFileError
 
 # Copies for images of another size. They are kept here because Keras would save copies that are attributes of the model
 # with it. No copy refers to its model, so that they are deleted together.
@@ -40,6 +41,7 @@ class ExplainableClassifier(PenalizedModel):
         num_classes: int, the number of logits.
         class_names: tuple of strings, or None.
         training_figures: dict of facts about the training, JSON-serializable; presets keep it.
+        new_layers: tuple of the names of the layers that :meth:`from_preset` found no fitting weights for.
         penalties: tuple of the penalties that the model is compiled with.
     """
 
@@ -53,12 +55,15 @@ class ExplainableClassifier(PenalizedModel):
         trainable: bool = True,
         dtype=None,
     ):
-        super().__init__(inputs=inputs, outputs=outputs, name=name, trainable=trainable)
+        # `trainable=True` would thaw layers that are frozen.
+        frozen = {} if trainable else {"trainable": False}
+        super().__init__(inputs=inputs, outputs=outputs, name=name, **frozen)
         if dtype is not None:  # before `compile`, which lets Keras scale the loss under mixed_float16
             self.dtype_policy = keras.dtype_policies.get(dtype)
         self.num_classes = outputs.shape[-1]
         self.class_names = check_class_names(class_names, self.num_classes)
         self.training_figures: dict[str, Any] = {}
+        self.new_layers: tuple[str, ...] = ()
         self.compile()
 
     def predict(self, x, batch_size=None, verbose="auto", steps=None, callbacks=None):
@@ -228,6 +233,10 @@ class ExplainableClassifier(PenalizedModel):
     ) -> Self:
         """Build a network by name, or load one that :meth:`save_to_preset` wrote.
 
+        Where arguments change the shape of a layer's weights, for instance another ``num_classes`` those of the last
+        layer, this layer is new: its weights are random, and it is in the network's ``new_layers``. All other layers
+        get the preset's weights.
+
         Args:
             name_or_folder: one of ``keras_coda.models.preset_names()``, or a folder.
             load_weights: True: load weights, and raise if there are none; False: do not load them; None: load them if
@@ -240,8 +249,11 @@ class ExplainableClassifier(PenalizedModel):
 
         Raises:
             ValueError: for an unknown name (the message lists similar names), a preset of another class, or weights
-                that do not exist or do not fit.
+                that do not exist or of which none fit.
             UnreadableFileError: a ``ValueError``, if the folder is damaged.
+
+        Warns:
+            NewLayersWarning: a ``UserWarning`` that names the new layers, if there are any beside loaded ones.
         """
         preset = presets.Preset.of(name_or_folder)
         require(
@@ -259,16 +271,19 @@ class ExplainableClassifier(PenalizedModel):
                 raise
             raise preset.unreadable(error) from error
         if preset.weights is not None and load_weights is not False:
+            source = network_class(**preset.config) if overrides else model
             try:
-                keras.Model(model.inputs, model.outputs).load_weights(preset.weights)
+                keras.Model(source.inputs, source.outputs).load_weights(preset.weights)
             except Exception as error:  # Keras and HDF5 raise many types for damaged files
-                wrong = ValueError if overrides else UnreadableFileError
-                raise wrong(
-                    "The weights of the preset must fit the architecture. "
-                    f"Received: '{preset.weights}' for overrides={overrides}. For another architecture train new "
-                    f"weights: load_weights=False. ({error})"
+                raise UnreadableFileError(
+                    f"The weights of the preset must fit the architecture. Received: '{preset.weights}' "
+                    f"({summary(error)}). Copy the folder again."
                 ) from error
-            model.training_figures = preset.facts.get("training_figures", {})
+            if overrides:
+                model.new_layers = presets.copy_fitting_weights(source, model)
+                _report_new_layers(model, preset.weights, overrides)
+            if not model.new_layers:  # else the figures are another network's
+                model.training_figures = preset.facts.get("training_figures", {})
         return model
 
     def save_to_preset(self, folder: str | os.PathLike, *, weights_dtype: str = "float32") -> None:
@@ -290,9 +305,28 @@ class ExplainableClassifier(PenalizedModel):
             largest = max(float(np.abs(weights).max()) for weights in self.get_weights())
             fix = 'Use weights_dtype="float32"'
             require(largest < 65504, "Weights must be finite, and below 65504 for float16", fix, largest=largest)
-            model = type(self).from_config({**config, "dtype": "float16"})
-            model.set_weights(self.get_weights())
+            model = presets.half_precision_copy(self)
         # A plain model of the same layers: the weights file of a compiled one also holds the optimizer's variables.
         save_weights = keras.Model(model.inputs, model.outputs).save_weights
         name = keras.saving.get_registered_name(type(self))
         presets.write(folder, name, config, save_weights, training_figures=dict(self.training_figures))
+
+
+def _report_new_layers(model, weights, overrides):
+    """Thaw new layers and warn of them; raise ``ValueError`` if all layers are new."""
+    new = [layer for layer in model.layers if layer.name in model.new_layers]
+    is_fit = len(new) < sum(bool(layer.weights) for layer in model.layers)
+    if not is_fit:
+        raise ValueError(
+            f"The weights of the preset must fit the architecture. Received: '{weights}' for overrides={overrides}, "
+            "which change every layer. For another architecture train new weights: load_weights=False."
+        )
+    if new:
+        for layer in new:
+            layer.trainable = layer.trainable or "frozen" not in overrides
+        warnings.warn(
+            f"The weights of {', '.join(model.new_layers)} do not fit and are new: random, to be trained. Received: "
+            f"overrides={overrides}. The other layers have the preset's weights.",
+            NewLayersWarning,
+            stacklevel=3,
+        )

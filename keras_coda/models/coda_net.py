@@ -10,6 +10,7 @@ from keras_coda.layers.encoding import AddInverse, PixelDropout
 from keras_coda.layers.head import GlobalSumPooling2D, LogitScaling
 from keras_coda.models.classifier import ExplainableClassifier
 from keras_coda.models.coda_net_presets import weight_shapes
+from keras_coda.models.penalized import HALF, require_full_precision
 from keras_coda.utils.checks import check_image_shape, check_int, check_layers, require
 
 LOGIT_BIAS = math.log(0.1 / 0.9)  # CVPR 2021, section 3.2: every class starts at a probability of 0.1
@@ -39,7 +40,10 @@ class CoDANet(ExplainableClassifier):
             :class:`~keras_coda.layers.encoding.PixelDropout`. Predictions and maps use whole images.
         name: name of the model.
         dtype: dtype policy of the alignment layers, for instance ``"mixed_bfloat16"``; logits and explanations are
-            float32 under every policy.
+            float32 under every policy. Policies whose variables are 16-bit, such as ``"bfloat16"``, are refused: the
+            steps of training would be rounded away.
+        frozen: names of the layers whose weights training does not change, for instance ``("dau_1", "dau_2")``, or
+            None. Saved with the network.
 
     Input: images ``(batch, height, width, channels)``, any real dtype, pixels in [0, 255].
     Output: logits ``(batch, num_classes)``, float32, also of ``predict``; their sigmoids are the class probabilities.
@@ -76,6 +80,7 @@ class CoDANet(ExplainableClassifier):
         name: str | None = None,
         dtype=None,
         trainable: bool = True,
+        frozen: Sequence[str] | None = None,
     ):
         num_classes = check_int("num_classes", num_classes)
         require(num_classes >= 2, "`num_classes` must be at least 2 (two classes: 2)", num_classes=num_classes)
@@ -83,7 +88,7 @@ class CoDANet(ExplainableClassifier):
         filters, ranks, kernel_sizes, strides = _layers(num_classes, filters, ranks, kernel_sizes, strides)
 
         # === Functional Model ===
-        policy = keras.dtype_policies.get(dtype or keras.config.dtype_policy())
+        policy = _policy(dtype)
         inputs = keras.Input(input_shape, dtype="float32", name="images")
         x = keras.layers.Rescaling(1 / 255, dtype="float32", name="pixel_scaling")(inputs)
         x = AddInverse(dtype="float32", name="add_inverse")(x)
@@ -97,6 +102,13 @@ class CoDANet(ExplainableClassifier):
         outputs = scaling(x)
         super().__init__(inputs, outputs, name=name, class_names=class_names, trainable=trainable, dtype=policy)
 
+        weighted = [layer for layer in self.layers if layer.weights]
+        wrong = sorted(set(frozen or ()) - {layer.name for layer in weighted})
+        rule = f"`frozen` must name layers with weights, some of {[layer.name for layer in weighted]}"
+        require(not wrong and not isinstance(frozen, str), rule, frozen=frozen)
+        for layer in weighted:
+            layer.trainable = layer.trainable and layer.name not in (frozen or ())
+
         # === Config ===
         self.filters: tuple[int, ...] = filters
         self.ranks: tuple[int, ...] = ranks
@@ -109,6 +121,7 @@ class CoDANet(ExplainableClassifier):
 
     def get_config(self):
         """Return the constructor's arguments."""
+        frozen = [layer.name for layer in self.layers if layer.weights and not layer.trainable]
         return {
             "num_classes": self.num_classes,
             "input_shape": tuple(self.input.shape[1:]),
@@ -124,11 +137,15 @@ class CoDANet(ExplainableClassifier):
             "name": self.name,
             "dtype": keras.dtype_policies.serialize(self.dtype_policy),
             "trainable": self.trainable,
+            "frozen": frozen or None,
         }
 
     @classmethod
     def from_config(cls, config, custom_objects=None):
         """Build the network that :meth:`get_config` described."""
+        policy = keras.dtype_policies.get(config.get("dtype") or "float32")
+        if policy.variable_dtype in HALF:  # earlier versions took it; its weights fit float32 variables exactly
+            config = {**config, "dtype": f"mixed_{policy.variable_dtype}"}
         return cls(**config)
 
     @classmethod
@@ -147,7 +164,9 @@ class CoDANet(ExplainableClassifier):
         """Return a preset's arguments with some changed; another ``num_classes`` also changes the last layer."""
         num_classes = overrides.get("num_classes", config.get("num_classes"))
         if num_classes != config.get("num_classes"):
-            config = {**config, "filters": (*config["filters"][:-1], num_classes), "class_names": None}
+            frozen = [name for name in config.get("frozen") or () if name != f"dau_{len(config['filters'])}"]
+            changed = {"filters": (*config["filters"][:-1], num_classes), "class_names": None}
+            config = {**config, **changed, "frozen": frozen or None}
         return super().override_config(config, overrides)
 
 
@@ -157,3 +176,12 @@ def _layers(num_classes: int, filters, ranks, kernel_sizes, strides) -> tuple[tu
         filters = (16, 32, 32, 64, num_classes)
         strides = (1, 2, 1, 2, 1) if strides is None else strides
     return check_layers(num_classes, filters, ranks, kernel_sizes, 1 if strides is None else strides)
+
+
+def _policy(dtype):
+    """Return the policy of the layers, None meaning the global one; raise ``ValueError`` if they could not learn."""
+    policy = keras.dtype_policies.get(dtype or keras.config.dtype_policy())
+    require_full_precision([policy.variable_dtype], policy.name)
+    is_float = not isinstance(policy, keras.dtype_policies.QuantizedDTypePolicy)
+    require(is_float, "The layers compute with floats", 'Use dtype="float32" or "mixed_bfloat16"', dtype=policy.name)
+    return policy

@@ -245,6 +245,31 @@ def _shorten(text):
     return text if len(text) <= 300 else f"{text[:300]}..."
 
 
+def copy_fitting_weights(source: keras.Model, target: keras.Model) -> tuple[str, ...]:
+    """Copy the weights of the layers that have the same name and shapes; return the names of the other layers."""
+    known = {layer.name: layer.get_weights() for layer in source.layers}
+    new = []
+    for layer in target.layers:
+        weights = known.get(layer.name, [])
+        if [each.shape for each in weights] == [tuple(variable.shape) for variable in layer.weights]:
+            layer.set_weights(weights)
+        else:
+            new.append(layer.name)
+    return tuple(new)
+
+
+def half_precision_copy(model: keras.Model) -> keras.Model:
+    """Return a plain model of the same layers with float16 variables and the same weights, rounded."""
+
+    def copy(layer):
+        config = layer.get_config()
+        return type(layer).from_config({**config, "dtype": "float16"} if layer.weights else config)
+
+    half = keras.models.clone_model(keras.Model(model.inputs, model.outputs), clone_function=copy)
+    half.set_weights(model.get_weights())
+    return half
+
+
 def _find(name):
     """Return the registered name of a preset's class and the module of its table, or raise ``ValueError``."""
     name = coda_net_presets.check_name(str(name), preset_names())

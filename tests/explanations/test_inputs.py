@@ -184,9 +184,9 @@ def test_labels_of_a_plot_may_be_names(model):
     assert titles(["dog", "frog"]) == titles([1, 2]) == titles(np.array(["dog", "Frog"])) == ["dog", "Frog"]
     with pytest.raises(ValueError, match="Received: 'zebra'"):
         explanation.plot(labels=["dog", "zebra"])
-    with pytest.raises(ValueError, match=r"`labels` must have shape \(B,\)"):
+    with pytest.raises(ValueError, match=r"Labels must be integers, one for each image.*shape=\(1,\), images=2"):
         explanation.plot(labels=["dog"])
-    with pytest.raises(ValueError, match=r"`labels` must have shape \(B,\)"):
+    with pytest.raises(ValueError, match=r"Labels must be integers, one for each image.*shape=\(1,\), images=2"):
         explanation.plot(labels="dog")
     one = model.explain(PICTURE, class_names=NAMES)
     assert one.plot(labels="dog").axes[0].texts[0].get_text() == "dog"
