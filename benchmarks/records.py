@@ -6,14 +6,16 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Callable
-from importlib.metadata import version
+from collections.abc import Callable, Sequence
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from keras_coda.utils.atomic import new_file
 from keras_coda.utils.tables import markdown_table
+from keras_coda.version import __version__
 
 RESULTS = Path(__file__).parent / "results"
+PACKAGES = ("keras-coda", "keras", "tensorflow", "numpy")
 
 
 def record(
@@ -28,25 +30,35 @@ def record(
         program: the module that is run, for the record.
         folder: where results are kept.
     """
-    start, load = time.monotonic(), os.getloadavg()[0]
+    start = time.monotonic()
     print(f"== {part}", flush=True)
-    contents = {
-        "command": " ".join([f"python -m {program}", *sys.argv[1:]]),
-        "quick": quick,
-        "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        **machine(),
-        "load_before": round(load, 2),
-        "results": run(quick),
-    }
+    contents = described(program, quick)
+    contents["results"] = run(quick)
     contents["seconds"] = round(time.monotonic() - start)
     before = read(part, folder)
     if before and before["results"] == json.loads(json.dumps(contents["results"])):  # all of it was kept from then
         print(f"== {part}: as it was on {before['date']}", flush=True)
         return
+    write(part, contents, folder)
+    print(f"== {part}: {contents['seconds']} s", flush=True)
+
+
+def described(program: str, quick: bool, packages: Sequence[str] = PACKAGES) -> dict:
+    """Return the command, date, machine, versions of packages, and load with which a record begins."""
+    return {
+        "command": " ".join([f"python -m {program}", *sys.argv[1:]]),
+        "quick": quick,
+        "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        **machine(packages),
+        "load_before": round(os.getloadavg()[0], 2),
+    }
+
+
+def write(part: str, contents: dict, folder: Path) -> None:
+    """Write ``<folder>/<part>.json``, whole or not at all."""
     folder.mkdir(parents=True, exist_ok=True)
     with new_file(folder / f"{part}.json") as path:
         path.write_text(json.dumps(contents, indent=1) + "\n", encoding="utf-8")
-    print(f"== {part}: {contents['seconds']} s", flush=True)
 
 
 def read(part: str, folder: Path = RESULTS) -> dict | None:
@@ -55,7 +67,7 @@ def read(part: str, folder: Path = RESULTS) -> dict | None:
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
 
 
-def machine() -> dict:
+def machine(packages: Sequence[str] = PACKAGES) -> dict:
     """CPU, cores and the versions of the libraries that count."""
     cpu, flags, family = platform.processor() or platform.machine(), "", ""
     if os.path.exists("/proc/cpuinfo"):
@@ -65,14 +77,20 @@ def machine() -> dict:
         cpu, flags = fields.get("model name", cpu), fields.get("flags", "")
         family = f" family {fields.get('cpu family')} model {fields.get('model')}"
     extensions = [name for name in ("avx2", "avx512f", "avx512_bf16", "amx_bf16") if name in flags.split()]
-    names = ("keras-coda", "keras", "tensorflow", "numpy")
     return {
         "cpu": cpu + family,
         "cores": len(os.sched_getaffinity(0)),
         "extensions": extensions,
         "python": platform.python_version(),
-        "versions": {name: version(name) for name in names},
+        "versions": {name: _version(name) for name in packages},
     }
+
+
+def _version(package):
+    try:
+        return version(package)
+    except PackageNotFoundError:  # run from source that is not installed
+        return __version__ if package == "keras-coda" else None
 
 
 def machines(contents: dict) -> str:

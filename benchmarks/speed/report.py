@@ -12,7 +12,7 @@ _INTRODUCTION = """# Benchmarks
     python -m benchmarks --quick                # few repetitions, to check that everything runs; not for reports
 
 The clients of a model server and other runtimes (ONNX Runtime, OpenVINO, LiteRT) are measured in
-[SERVING.md](SERVING.md).
+[SERVING.md](SERVING.md). [GPU.md](GPU.md) describes how to train and measure on a machine with a GPU and JAX only.
 
 """
 

@@ -2,7 +2,7 @@
 
 from benchmarks.records import markdown
 from benchmarks.speed import growth
-from benchmarks.speed.hlo import LARGE
+from benchmarks.speed.programs import LARGE
 from benchmarks.speed.table import BATCH
 
 
