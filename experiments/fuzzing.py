@@ -3,6 +3,7 @@
 ``python -m experiments.reliability fuzz`` runs them by the hundred, the tests a few of each kind.
 """
 
+import contextlib
 import copy
 import hashlib
 import http.server
@@ -19,7 +20,8 @@ from PIL import Image
 
 from keras_coda import CoDANet, Explanation
 from keras_coda.data.folders import check_image
-from keras_coda.data.images import read_image
+from keras_coda.data.images import fitting, read_image
+from keras_coda.explanations import explain_files
 from keras_coda.exporters import schema
 from keras_coda.exporters.decoding import decode_pixels
 from keras_coda.models import UnreadableFileError, load_coda_checkpoint, presets
@@ -82,7 +84,8 @@ def mutated_json(rng: random.Random, value):
 class Images:
     """Image files: decoded alike by `read_image`, by folders and by exported networks, or refused."""
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, explained: bool = False):
+        self._model = network() if explained else None
         self._folder, pixels = folder, np.random.default_rng(0).integers(0, 256, (9, 13, 3), "uint8")
         self._files = []
         for kind, modes in {"PNG": ("RGB", "L", "P", "RGBA", "1"), "JPEG": ("RGB", "L", "CMYK"), "GIF": ("P", "L"),
@@ -110,6 +113,11 @@ class Images:
             except UnreadableImageError:
                 return REFUSED
             raise AssertionError("folders refuse what `read_image` decodes") from None
+        if self._model:
+            with contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(io.StringIO()):  # progress
+                explain_files(self._model, [path], self._folder / "out", overwrite=True)
+            found = Explanation.load(self._folder / "out" / "image.npz")
+            np.testing.assert_array_equal(found.images[0], fitting((8, 8))(read_image(path, 1)))
         pixels = read_image(path, 3)
         assert pixels.dtype == np.uint8
         assert served is None or np.array_equal(served, pixels), "exported networks see other pixels"
@@ -290,7 +298,14 @@ class _Server:
         self.address = f"http://127.0.0.1:{server.server_port}"
 
 
-KINDS = {"images": Images, "presets": Presets, "checkpoints": Checkpoints, "answers": Answers}
+class ExplainedImages(Images):
+    """The same, and those that can be read are explained by `explain_files`."""
+
+    def __init__(self, folder: Path):
+        super().__init__(folder, explained=True)
+
+
+KINDS = {"images": ExplainedImages, "presets": Presets, "checkpoints": Checkpoints, "answers": Answers}
 
 
 def run(kind: str, number: int, folder: Path, seed: int = 0, progress=lambda: None) -> tuple[dict, list[str]]:

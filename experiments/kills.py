@@ -96,13 +96,14 @@ def run(name: str, number: int, scratch: Path, seed: int = 0, say: Callable[[str
         A line for everything that was lost, damaged or left behind.
     """
     command, rng = commands(scratch)[name], random.Random(f"{name} {seed}")
-    out, problems, kills, runs, longest = scratch / "out", [], 0, 1, None
-    while kills < number or longest is None:
+    out, problems, kills, runs, longest, writes = scratch / "out", [], 0, 1, LONGEST, 0
+    while kills < number:
         before = command.finished(out) if out.exists() else set()
-        moment = None if longest is None else (rng.uniform(0.2, 1.0) * longest if kills % 2 else "writing")
-        process, seconds = _run(command.arguments(out, runs), out, moment, rng.uniform(0, 0.05))
-        if longest is None:
-            longest = seconds
+        at_write = rng.randint(1, writes) if writes and rng.random() < 0.5 else None
+        at_time = LONGEST if at_write or runs == 1 else rng.uniform(0.2, 1.0) * longest
+        process, seconds, seen = _run(command.arguments(out, runs), out, at_time, at_write, rng.uniform(0, 0.05))
+        if runs == 1:
+            longest, writes = seconds, seen
         was_killed = process == -signal.SIGKILL
         kills += was_killed
         found = [f"{name} {runs}: {problem}" for problem in (*_damaged(out), *_lost(before, command.finished(out)))]
@@ -114,32 +115,31 @@ def run(name: str, number: int, scratch: Path, seed: int = 0, say: Callable[[str
         problems += found
         how = "killed" if was_killed else f"ended with {process}"
         say(f"{name}: {how} after {seconds:.1f} s ({kills} of {number} kills), {len(found)} problems")
-    process, _ = _run(command.arguments(out, runs), out, None, 0)
+    process, *_ = _run(command.arguments(out, runs), out, LONGEST)
     return problems + _at_end(process, command.result(out, runs), out)
 
 
-def _run(arguments, out, moment, pause):
-    """Run a command; return its exit code and seconds. Kill it at a time, or a pause after it begins to write."""
-    known, start = set(_temporary(out)), time.monotonic()
+def _run(arguments, out, at_time, at_write=None, pause=0.0):
+    """Run a command; return its exit code, its seconds and how many writes were seen.
+
+    It is killed after ``at_time`` seconds, or ``pause`` seconds after it began the write with the number ``at_write``.
+    """
+    known, start, writes = set(_temporary(out)), time.monotonic(), 0
     command = [sys.executable, "-m", "keras_coda", *map(str, arguments)]
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"}
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "start_new_session": True}
-    process = subprocess.Popen(command, env=environment, **quiet)
-    writes = random.Random(pause).randrange(1, 8)  # which of the writes is hit
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     while process.poll() is None:
-        elapsed = time.monotonic() - start
-        is_due = elapsed > (moment if isinstance(moment, float) else LONGEST)
-        if moment == "writing":
-            new = set(_temporary(out)) - known
-            known |= new
-            writes -= len(new)
-            is_due = is_due or (bool(new) and writes <= 0)
-            time.sleep(pause * is_due)
-        if is_due:
+        new = set(_temporary(out)) - known
+        known |= new
+        writes += len(new)
+        is_write = at_write is not None and writes >= at_write
+        if is_write:
+            time.sleep(pause)
+        if is_write or time.monotonic() - start > at_time:
             process.send_signal(signal.SIGKILL)
             process.wait()
-        time.sleep(0.001 if moment == "writing" else 0.01)
-    return process.returncode, time.monotonic() - start
+        time.sleep(0.002)
+    return process.returncode, time.monotonic() - start, writes
 
 
 def _temporary(out):
