@@ -85,7 +85,9 @@ def _check_neighbors(folder: Path) -> Iterator[Finding]:
             yield Finding("neighbors", f"{message} Delete it.")
         if other.name.startswith(".tmp-"):
             message = f"An export was interrupted, or is under way. Received: '{other}'."
-            yield Finding("neighbors", f"{message} TF Serving ignores it; delete it if no export runs.", False)
+            yield Finding(
+                "neighbors", f"{message} TF Serving ignores it; if no export runs, the next one deletes it.", False
+            )
 
 
 def _is_version(name: str) -> bool:

@@ -35,7 +35,7 @@ class RunFolder:
         is_begun: whether the folder holds this run already (False with ``restart``).
 
     Raises:
-        OSError: if the folder cannot be written to, or created.
+        OSError: if a new run cannot be written there.
         ValueError: if the folder holds something else, or a run with other arguments.
 
     Example:
@@ -71,16 +71,19 @@ class RunFolder:
                 f"The folder must be {state} or hold a {what}. Received: out='{self.path}', with {found[:10]} but "
                 f"without '{file}'. Choose another folder."
             )
-        check_writable(self.path, "out")
         self.is_begun = self._file.exists() and not restart
+        if not self.is_begun:  # a finished run may be read where nothing can be written
+            check_writable(self.path, "out")
         self.arguments = self._merged()
 
     def begin(self) -> None:
         """Create the folder and write the arguments to it; with ``restart``, first delete the run that is there.
 
         Raises:
+            OSError: if the folder cannot be written to.
             ValueError: if another process has begun a run with other arguments meanwhile.
         """
+        check_writable(self.path, "out")
         if self._restart:
             for name in self._leaves or self._found():
                 _remove(self.path / name)

@@ -105,3 +105,12 @@ def test_records_of_earlier_versions_are_upgraded(tmp_path):
     training(tmp_path, {"penalty": 0.5}).begin()
     upgraded = training(tmp_path, {"penalties": {"p": 0.5}}, upgrade=lambda old: {"penalties": {"p": old["penalty"]}})
     assert upgraded.is_begun
+
+
+def test_folders_that_cannot_be_written_to_are_noticed_unless_the_run_is_only_read(tmp_path, monkeypatch):
+    training(tmp_path / "old", {"epochs": 5}).begin()
+    monkeypatch.setattr("os.access", lambda *_: False)
+    assert training(tmp_path / "old", {"epochs": 5}).is_begun
+    for folder in (tmp_path / "new", tmp_path / "old"):
+        with pytest.raises(PermissionError, match="out must lie in a folder that can be written to"):
+            training(folder, {"epochs": 5}).begin()
