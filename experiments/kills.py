@@ -24,7 +24,7 @@ from keras_coda.exporters import lint_saved_model
 from keras_coda.utils.reading import read_npz
 
 NAMES = ("train", "tune", "export", "explain", "compare")
-LONGEST = 300.0  # seconds for a run
+LONGEST = 1800.0  # seconds for a run
 IMAGES = 12
 
 
@@ -58,7 +58,7 @@ def commands(scratch: Path) -> dict[str, Command]:
         pixels = np.random.default_rng(index).integers(0, 256, (8, 8), "uint8")
         Image.fromarray(pixels).save(images / f"{index}.png")
     train = ["train", "--preset", preset, "--epochs", 12, "--batch-size", 256]
-    tune = ["tune", "--preset", preset, "--epochs", 1, "--trials", 5, "--oracle", "random", "--temperature", "5:50",
+    tune = ["tune", "--preset", preset, "--epochs", 1, "--trials", 4, "--oracle", "random", "--temperature", "5:50",
             "--learning-rate", "0.01"]  # fmt: skip
     compare = ["compare", "--model", "coda_digits", "--methods", "VanillaGradients,GradientsInputs", "--grids", 9]
     return {
