@@ -94,9 +94,12 @@ def load_coda_checkpoint(
         "image_size": (None, None),
     }
     chosen = {name: config.get(name, defaults[name]) if given is None else given for name, given in choices.items()}
+    size = chosen.pop("image_size")
+    is_pair = isinstance(size, (tuple, list)) and len(size) == 2
+    require(is_pair, "`image_size` must be (height, width)", image_size=size)
     model = CoDANet(
         layers[-1][1].shape[3],
-        input_shape=(*chosen.pop("image_size"), channels // 2),
+        input_shape=(*size, channels // 2),
         filters=[kernel.shape[3] for _, kernel in layers],
         ranks=[projection.shape[3] for projection, _ in layers],
         kernel_sizes=[kernel.shape[:2] for _, kernel in layers],
@@ -178,6 +181,8 @@ def _convert(index: int, tensors: dict[str, np.ndarray]) -> tuple[np.ndarray, np
             "A layer has exactly '0.weight' (B), '1.weight' (A) and '1.bias' (b). "
             f"Received: layer {index} with {sorted(tensors)}"
         )
+    kinds = {tensor.dtype.kind for tensor in tensors.values()}
+    require(kinds <= set("fiu"), "Weights must be real numbers", layer=index, kinds=sorted(kinds))
     B, A, b = tensors["0.weight"], tensors["1.weight"], tensors["1.bias"]
     shapes = f"layer {index} with B {B.shape}, A {A.shape}, b {b.shape}"
     patch = math.prod(B.shape[1:])

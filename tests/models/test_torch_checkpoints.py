@@ -85,6 +85,28 @@ def test_wrong_state_dicts_are_named(tmp_path, changes, message):
         load_coda_checkpoint(tmp_path / "net.npz", **arguments)
 
 
+@pytest.mark.parametrize(
+    "config",
+    [{"image_size": 5}, {"image_size": "abc"}, {"image_size": (8, "x")}, {"strides": "abc"}, {"strides": [1, 2]},
+     {"rescaling": [1]}, {"temperature": [1.0, 2.0]}, {"temperature": np.nan}, {"logit_bias": "x"}],
+    ids=str,
+)  # fmt: skip
+def test_settings_in_a_file_that_make_no_sense_are_refused(tmp_path, config):
+    state, arguments = states("squash_3layer")
+    config = {f"config/{name}": np.array(value) for name, value in {**arguments, **config}.items()}
+    np.savez(tmp_path / "net.npz", **state, **config)
+    with pytest.raises(ValueError, match="Received: "):
+        load_coda_checkpoint(tmp_path / "net.npz")
+
+
+@pytest.mark.parametrize("dtype", ["complex64", "S4", "bool", "datetime64[s]"])
+def test_weights_that_are_no_real_numbers_are_refused(tmp_path, dtype):
+    state, arguments = states("squash_3layer")
+    np.savez(tmp_path / "net.npz", **{key: value.astype(dtype) for key, value in state.items()})
+    with pytest.raises(ValueError, match="must be real numbers. Received: layer=0"):
+        load_coda_checkpoint(tmp_path / "net.npz", **arguments)
+
+
 def test_strides_must_be_known(tmp_path):
     state, _ = states("squash_3layer")
     np.savez(tmp_path / "net.npz", **state)
