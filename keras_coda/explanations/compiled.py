@@ -72,7 +72,7 @@ class CompiledExplainer:
         work: Workload = self._workload(images.shape[1:])
         options = {"depth": depth, "linear_map": linear_map, "jit_compile": jit_compile}
         targets = classes.shape[1] if top_k is None else top_k
-        if work.needs_tiles:
+        if work.needs_tiles(targets):
             size, explain = 1, functools.partial(self._tiled.explain, work, **options)
             floats = self._tiled.floats(work, targets)
         else:

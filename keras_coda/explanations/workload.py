@@ -54,10 +54,16 @@ class Workload:
         kept, passing = zip(*(layer.footprint(before, after, targets) for layer, before, after in layers), strict=True)
         return math.prod(self.shapes[0]) + sum(kept) + max(passing)
 
-    @property
-    def needs_tiles(self) -> bool:
-        """Whether one image with one class at a time is too much, and tiles give the exact result."""
-        return self.floats(1) > FLOATS and self.windows is not None
+    def needs_tiles(self, targets: int) -> bool:
+        """Tell whether tiles are better than whole images, which they are exact for if all layers have windows.
+
+        They are where one image with one class is too much, up to twice of :data:`FLOATS`, since the forward pass is
+        computed twice for tiles. And they are where whole images leave room for fewer classes at a time, since the
+        forward pass is repeated for each group of classes.
+        """
+        if self.windows is None or self.floats(targets) <= FLOATS:
+            return False
+        return self.floats(1) > 2 * FLOATS or self.plan(1, targets, None)[1] < self.tile(targets)[1]
 
     def plan(self, images: int, targets: int, batch_size: int | None) -> tuple[int, int]:
         """Return how many images to explain at a time, and for how many of the classes.

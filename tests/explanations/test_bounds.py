@@ -37,7 +37,7 @@ def many_tiles(monkeypatch):
 
     def set_limits(model, shape, count, targets):
         work = work_of(model, shape)
-        monkeypatch.setattr(workload, "FLOATS", work.floats(1) - 1)
+        monkeypatch.setattr(workload, "FLOATS", work.floats(1) // 2 - 1)
         monkeypatch.setattr(workload, "FLOATS_OF_TILE", work.floats(targets) // count)
         monkeypatch.setattr(workload, "FEWEST_PIXELS", 1)
 
@@ -103,7 +103,7 @@ def test_layers_with_windows_are_tiled_in_containers_too_and_others_are_not(laye
     images = pixels(1, (40, 30, 2))
     whole = keras_coda.explain(model, images, top_k=3)
     many_tiles(model, (40, 30, 2), 4, 3)
-    assert work_of(model, (40, 30, 2)).needs_tiles == (layer is HalvedPixels)
+    assert work_of(model, (40, 30, 2)).needs_tiles(1) == (layer is HalvedPixels)
     tiled = keras_coda.explain(model, images, top_k=3)
     np.testing.assert_allclose(tiled.contributions, whole.contributions, atol=1e-5 * np.abs(whole.contributions).max())
     monkeypatch.setattr(workload, "SMALL", 0)
@@ -156,11 +156,21 @@ def test_images_and_classes_at_a_time_are_as_many_as_fit(network, shape, targets
         assert (images, classes) == (most or 1, 1) or images * work.floats(classes) <= workload.FLOATS
 
 
+def test_tiles_are_used_for_more_classes_than_fit_and_for_images_of_twice_the_limit(monkeypatch):
+    work = work_of(any_size(filters=(4, 3)), (40, 40, 2))
+    monkeypatch.setattr(workload, "FEWEST_PIXELS", 1)
+    for floats, targets, expected in [(1, 1, False), (0.6, 1, False), (0.4, 1, True), (1, 3, True), (4, 3, False)]:
+        monkeypatch.setattr(workload, "FLOATS", int(work.floats(1) * floats))
+        monkeypatch.setattr(workload, "FLOATS_OF_TILE", int(work.floats(1) * floats) // 2)
+        assert work.needs_tiles(targets) == expected
+
+
 def test_more_classes_than_fit_are_explained_in_groups(monkeypatch):
     model = CoDANet(200, input_shape=(4, 4, 1), filters=(200,), kernel_sizes=1, ranks=2)
     images = pixels(2, (4, 4, 1))
     whole = model.explain(images, top_k=200)
     monkeypatch.setattr(workload, "FLOATS", work_of(model, (4, 4, 1)).floats(7))
+    monkeypatch.setattr(workload, "FLOATS_OF_TILE", 1)
     for options in ({"top_k": 200}, {"classes": whole.classes}):
         parts = model.explain(images, **options)
         np.testing.assert_array_equal(parts.classes, whole.classes)

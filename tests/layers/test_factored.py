@@ -147,6 +147,7 @@ def test_large_images_are_explained_a_few_classes_at_a_time(monkeypatch):
     chosen = model.explain(images, whole.classes)
     work = workload.Workload(compiled_explainer(model).decomposition, (8, 7, 2))
     monkeypatch.setattr(workload, "FLOATS", work.floats(1))
+    monkeypatch.setattr(workload, "FLOATS_OF_TILE", 1)
     assert work.plan(5, 3, None) == (1, 1)
     for classes, top_k in [(None, 3), (whole.classes, None)]:
         parts = model.explain(images, classes, top_k=top_k)
