@@ -46,6 +46,12 @@ def require_range(args: argparse.Namespace, option: str, low: float, high: float
     require(math.isfinite(value) and above and below, f"{option} must be {rule}", value)
 
 
+def check_dtype(policy: str | None) -> None:
+    """Check that networks learn with a dtype policy: the steps of training get lost in 16-bit weights."""
+    is_fit = policy not in ("bfloat16", "float16")
+    require(is_fit, "--dtype must have float32 weights", policy, f"Use --dtype mixed_{policy}")
+
+
 def require_extra(extra: str, *modules: str, purpose: str) -> None:
     """Check that optional packages are installed, without importing them.
 

@@ -44,7 +44,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--pretrained",
         action="store_true",
-        help="start from the weights that come with the preset NAME; with a FOLDER this is always done",
+        help="start from the weights that come with the preset NAME; with a FOLDER this is always done. Layers that do "
+        "not fit the data, such as the last one for other classes, are new",
+    )
+    parser.add_argument(
+        "--freeze",
+        action="store_true",
+        help="train only the layers that are new, and keep the preset's weights in the others",
     )
     parser.add_argument("--restart", action="store_true", help="delete the training in the folder and begin again")
     parser.set_defaults(batch_size=None)
@@ -105,9 +111,11 @@ def check(args: argparse.Namespace) -> None:
     checks.require_usage(is_unique, f"argument --penalty: a name may be given once. Received: {shown}")
     checks.require(all(weight >= 0 for _, weight in penalties), "--penalty must have a weight of at least 0", shown)
     folder = None if args.preset is None else checks.preset_folder(args.preset)
-    rule = "--pretrained needs a preset that comes with weights"
-    checks.require(not (args.pretrained and args.preset and folder is None), rule, f"--preset {args.preset}")
+    for option in checks.given(args, "--pretrained", "--freeze"):
+        rule = f"{option} needs a preset that comes with weights"
+        checks.require(not args.preset or folder is not None, rule, f"--preset {args.preset}")
     checks.require_range(args, "--temperature", 0)
+    checks.check_dtype(args.dtype)
     checks.require_range(args, "--pixel-dropout", 0, 1, "[)")
     checks.require_range(args, "--learning-rate", 0)
     checks.require_range(args, "--warmup", 0, 1, "[)")
@@ -132,10 +140,13 @@ def run(args: argparse.Namespace) -> None:
         options["penalties"] = dict(args.penalties)
     recipe = dataclasses.replace(recipes.recipe(args.recipe, config["input_shape"][:2]), **options)
     arguments = {name: value for name, value in vars(args).items() if name not in NOT_RECORDED}
+    if not args.freeze:
+        del arguments["freeze"]  # earlier versions had no such option, and their trainings can be resumed
     arguments |= dataclasses.asdict(recipe)
     model_folder = Path(args.out) / training.MODEL
     if training.is_finished(args.out, arguments, restart=args.restart):
-        print(f"The training is finished: '{model_folder}' (--restart begins again).")
+        further = f"--preset {model_folder} --out ANOTHER trains it further, --restart begins again"
+        print(f"The training is finished: '{model_folder}' ({further}).")
         return
     if args.image_size is None and training.image_size(args.preset, args.data):
         args.image_size = training.image_size(args.preset, args.data)
@@ -156,7 +167,8 @@ def run(args: argparse.Namespace) -> None:
     )
     names = ("temperature", "pixel_dropout", "dtype")
     changed = {name: arguments[name] for name in names if arguments[name] is not None}
-    model, notes = training.network(args.preset, data, pretrained=args.pretrained or None, **changed)
+    pretrained = args.pretrained or args.freeze or None
+    model, notes = training.network(args.preset, data, pretrained=pretrained, freeze=args.freeze, **changed)
     print(*notes, sep="\n", end="\n" * bool(notes))
     print(
         f"{data.name}: {data.num_train} images to train on, {data.num_validation} to validate, {data.num_classes} "

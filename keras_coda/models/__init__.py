@@ -20,3 +20,4 @@ from keras_coda.models.torch_checkpoints import load_coda_checkpoint as load_cod
 from keras_coda.utils.errors import InvalidLabelsError as InvalidLabelsError
 from keras_coda.utils.errors import NewLayersWarning as NewLayersWarning
 from keras_coda.utils.errors import UnreadableFileError as UnreadableFileError
+from keras_coda.utils.errors import WeightsDoNotFitError as WeightsDoNotFitError

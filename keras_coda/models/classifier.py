@@ -14,7 +14,7 @@ from keras_coda.exporters import saved_model, single_file
 from keras_coda.models import presets
 from keras_coda.models.penalized import PenalizedModel
 from keras_coda.utils.checks import check_class_names, check_image_shape, require, summary
-from keras_coda.utils.errors import NewLayersWarning, UnreadableFileError
+from keras_coda.utils.errors import NewLayersWarning, UnreadableFileError, WeightsDoNotFitError
 
 # Copies for images of another size. They are kept here because Keras would save copies that are attributes of the model
 # with it. No copy refers to its model, so that they are deleted together.
@@ -249,7 +249,8 @@ class ExplainableClassifier(PenalizedModel):
 
         Raises:
             ValueError: for an unknown name (the message lists similar names), a preset of another class, or weights
-                that do not exist or of which none fit.
+                that do not exist.
+            WeightsDoNotFitError: a ``ValueError``, if no layer has fitting weights.
             UnreadableFileError: a ``ValueError``, if the folder is damaged.
 
         Warns:
@@ -313,11 +314,11 @@ class ExplainableClassifier(PenalizedModel):
 
 
 def _report_new_layers(model, weights, overrides):
-    """Thaw new layers and warn of them; raise ``ValueError`` if all layers are new."""
+    """Thaw new layers and warn of them; raise ``WeightsDoNotFitError`` if all layers are new."""
     new = [layer for layer in model.layers if layer.name in model.new_layers]
     is_fit = len(new) < sum(bool(layer.weights) for layer in model.layers)
     if not is_fit:
-        raise ValueError(
+        raise WeightsDoNotFitError(
             f"The weights of the preset must fit the architecture. Received: '{weights}' for overrides={overrides}, "
             "which change every layer. For another architecture train new weights: load_weights=False."
         )

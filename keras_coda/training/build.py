@@ -1,31 +1,42 @@
 """The network of a preset, built for given data: its number of classes, its channels and its image size."""
 
 import os
+import warnings
 from typing import Any
 
 from keras_coda.data.load import Data
 from keras_coda.models import presets
 from keras_coda.models.coda_net import CoDANet
+from keras_coda.utils.checks import require
+from keras_coda.utils.errors import NewLayersWarning, WeightsDoNotFitError
 
 
 def network(
-    preset: str | os.PathLike, data: Data, *, pretrained: bool | None = None, **overrides: Any
+    preset: str | os.PathLike,
+    data: Data,
+    *,
+    pretrained: bool | None = None,
+    freeze: bool = False,
+    **overrides: Any,
 ) -> tuple[CoDANet, list[str]]:
     """Build the network of a preset with the classes, channels and image size of the data.
 
     Args:
         preset: name or folder, see :meth:`CoDANet.from_preset`.
         data: the data it will be trained on.
-        pretrained: whether to start from the preset's weights where they fit the data. None: yes for a folder, no for
-            a name, whose weights come with this package.
+        pretrained: whether to start from the preset's weights. Layers whose weights do not fit the data, such as the
+            last one for another number of classes, are new. None: yes for a folder of which some layers fit, no for a
+            name, whose weights come with this package.
+        freeze: whether to freeze all layers but the new ones.
         **overrides: further constructor arguments of :class:`~keras_coda.CoDANet`, for instance ``temperature``.
 
     Returns:
         ``(model, notes)``: ``notes`` is a list with one sentence for each difference between the network and the
-        preset.
+        preset, and one that names the new layers.
 
     Raises:
-        ValueError: if there is no such preset, or an argument is out of range.
+        ValueError: if there is no such preset, no layer of it fits, nothing is new but to be trained alone, or an
+            argument is out of range.
 
     Example:
         >>> model, notes = network("coda_digits", keras_coda.data.load("digits"), temperature=20.0)
@@ -39,20 +50,33 @@ def network(
         "channels": (channels, data_channels),
     }
     differ = {what: pair for what, pair in differ.items() if pair[0] != pair[1]}
-    weights_fit = not differ  # images of another size need no other weights
     if any(want not in (None, got) for want, got in zip(size, data_size, strict=True)):
         differ["image size"] = ("x".join(map(str, size)), "x".join(map(str, data_size)))
         size = data_size
     notes = [f"The network gets {have} {what}, as the data have; the preset has {had}."
              for what, (had, have) in differ.items()]  # fmt: skip
-    folder = presets.preset_folder(preset)
-    if pretrained is None:
-        pretrained = folder is not None and not presets.is_name(preset)
-    if pretrained and not weights_fit and folder is not None:
-        notes.append("The preset's weights do not fit this network: it starts from random weights.")
+    is_loaded = pretrained
+    if is_loaded is None:
+        is_loaded = presets.preset_folder(preset) is not None and not presets.is_name(preset)
     overrides = {"num_classes": data.num_classes, "class_names": data.class_names, **overrides}
     overrides["input_shape"] = (*size, data_channels)
-    return CoDANet.from_preset(preset, load_weights=pretrained and weights_fit, **overrides), notes
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NewLayersWarning)  # it becomes a note
+        try:
+            model = CoDANet.from_preset(preset, load_weights=is_loaded, **overrides)
+        except WeightsDoNotFitError:
+            if pretrained or freeze:
+                raise
+            notes.append("The preset's weights do not fit this network: it starts from random weights.")
+            model = CoDANet.from_preset(preset, load_weights=False, **overrides)
+    if model.new_layers:
+        notes.append(f"New layers, with random weights: {', '.join(model.new_layers)}. The others are the preset's.")
+    if freeze:
+        rule, fix = "`freeze` keeps a preset's weights and trains new layers", "Leave it out, to train all layers"
+        require(model.new_layers, rule, fix, preset=str(preset), pretrained=pretrained, new_layers=model.new_layers)
+        for layer in model.layers:
+            layer.trainable = layer.name in model.new_layers
+    return model, notes
 
 
 def default_preset(source: str | os.PathLike) -> str:

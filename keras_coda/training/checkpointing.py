@@ -6,13 +6,14 @@ import os
 import re
 import shutil
 import time
+import warnings
 from pathlib import Path
 
 import keras
 
 from keras_coda.models.weights_files import array_shapes
 from keras_coda.training.recipes import upgrade
-from keras_coda.utils.atomic import new_folder
+from keras_coda.utils.atomic import new_file, new_folder
 from keras_coda.utils.errors import UnreadableFileError
 from keras_coda.utils.run_folder import RunFolder
 
@@ -32,6 +33,8 @@ def run_folder(out: str | os.PathLike, arguments: dict, *, restart: bool = False
     Raises:
         ValueError: if the folder holds a training with other arguments, or files of something else.
     """
+    model = Path(out).expanduser() / MODEL
+    further = f"To train the finished network further, start from it in another folder: preset='{model}' (--preset)"
     return RunFolder(
         out,
         arguments,
@@ -40,6 +43,7 @@ def run_folder(out: str | os.PathLike, arguments: dict, *, restart: bool = False
         leaves=(MODEL, BACKUPS, MAPS, TENSORBOARD, LOG),
         restart=restart,
         upgrade=upgrade,
+        fix=further if model.is_dir() else "",
     )
 
 
@@ -86,7 +90,7 @@ def restore(model: keras.Model, out: Path) -> int:
 
 
 def seconds_of_epochs(out: Path) -> list[float]:
-    """Return the duration of every epoch in seconds, as recorded in the log."""
+    """Return the duration of every epoch in seconds that is in the log: rows can be lost."""
     with (out / LOG).open(encoding="utf-8", newline="") as file:
         return list({row["epoch"]: float(row["seconds"]) for row in csv.DictReader(file)}.values())
 
@@ -118,14 +122,16 @@ class Log(keras.callbacks.CSVLogger):
     """Keras' CSV log with epochs counted from 1, and with columns for the learning rate and the seconds.
 
     It extends an existing file. An epoch that was logged but not backed up before an interruption gets two rows, of
-    which the last one counts.
+    which the last one counts. Damaged rows of an existing file are deleted with a warning: a power failure or a full
+    disk can cut off the last one, and the next epoch would be written into it.
     """
 
     def __init__(self, out: Path):
         super().__init__(str(out / LOG), append=True)
 
     def on_train_begin(self, logs=None):
-        """Open the file. An existing file keeps its columns."""
+        """Open the file. An existing file keeps its columns and whole rows."""
+        _delete_damaged_rows(Path(self.filename))
         super().on_train_begin(logs)
         if not self.append_header:
             with open(self.filename, encoding="utf-8", newline="") as file:
@@ -142,6 +148,32 @@ class Log(keras.callbacks.CSVLogger):
         logs = {**(logs or {}), "learning_rate": rate, "seconds": seconds}
         known = self.keys or logs
         super().on_epoch_end(epoch + 1, {name: value for name, value in logs.items() if name in known})
+
+
+def _delete_damaged_rows(path):
+    """Rewrite a log without the rows that are not whole; without a whole header, without any row."""
+    lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
+    header = _fields(lines[0]) if lines else []
+    rows = [_fields(line) for line in lines[1:]]
+    kept = [line for line, row in zip(lines[1:], rows, strict=True) if len(row) == len(header) and row[0].isdecimal()]
+    kept = lines[:1] + kept if header else []
+    if kept != lines:
+        with new_file(path) as temporary:
+            temporary.write_bytes(b"".join(kept))
+        warnings.warn(
+            f"Damaged rows of the log were deleted: the figures of their epochs are lost. Received: '{path}', with "
+            f"{len(lines) - len(kept)} damaged of {len(lines)} lines. The training itself is not affected.",
+            stacklevel=2,
+        )
+
+
+def _fields(line):
+    """Return the fields of a line of a log, none if its end is missing or it is no text."""
+    try:
+        text = line.decode("utf-8")
+    except UnicodeDecodeError:
+        return []
+    return next(csv.reader([text]), []) if text.endswith("\n") and "\0" not in text else []
 
 
 def _backups(folder):

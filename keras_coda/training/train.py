@@ -43,7 +43,8 @@ def train(
     completely or not at all. Called again with the same arguments, the training continues from the last backup with
     the remaining epochs and their learning rates. The images are shuffled anew, so the weights differ slightly from
     those of an uninterrupted training. At the end ``out`` holds the preset folder ``model`` and the log ``log.csv``.
-    A finished training is loaded instead of repeated.
+    A finished training is loaded instead of repeated. To train its network further, start from the preset folder
+    ``model`` in another ``out``.
 
     Args:
         model: the network. It is compiled with the default loss and metrics, and the optimizer of the recipe.
@@ -118,7 +119,7 @@ def train(
         "validation_loss": loss,
         "epochs": recipe.epochs,
         "seconds": sum(seconds),
-        "seconds_per_epoch": statistics.median(seconds),
+        "seconds_per_epoch": statistics.median(seconds or [0.0]),  # none if the log was lost after the last epoch
         "data": data.name,
         "num_train": data.num_train,
         "num_validation": data.num_validation,

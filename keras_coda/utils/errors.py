@@ -41,6 +41,10 @@ class ImagesReducedWarning(UserWarning):
     """Images are larger than was asked for, and are explained at a smaller size."""
 
 
+class WeightsDoNotFitError(ValueError):
+    """No layer of a network has the shape of the weights that it should be given."""
+
+
 class PixelRangeWarning(UserWarning):
     """Pixels do not look like values in [0, 255]."""
 

@@ -28,6 +28,7 @@ class RunFolder:
         additive: name of an argument, a dict, that may get more entries when the run is resumed. Entries that only
             the earlier call had are kept.
         upgrade: turns the arguments that an earlier version of this package recorded into those of this version.
+        fix: a sentence, without its period, that the error about other arguments ends with.
 
     Attributes:
         path: the folder, ``~`` expanded.
@@ -59,11 +60,13 @@ class RunFolder:
         restart: bool | None = None,
         additive: str | None = None,
         upgrade: Callable[[dict], dict] | None = None,
+        fix: str = "",
     ):
         self.path = Path(path).expanduser()
         self._now = json.loads(json.dumps(arguments, default=float))
         self._file, self._what, self._leaves = self.path / file, what, leaves
         self._restart, self._additive, self._upgrade = restart, additive, upgrade
+        self._fix = f" {fix}." if fix else ""
         found = self._found()  # before the file is looked for: another process may begin the same run meanwhile
         if found and not self._file.exists():
             state = "new" if leaves is not None else "new, empty"
@@ -129,7 +132,7 @@ class RunFolder:
             raise ValueError(
                 f"A {self._what} can be resumed only with the arguments that it began with. Received: "
                 f"out='{self.path}' with {', '.join(changed)}. Repeat them as they were{',' if restart else ' or'} "
-                f"choose another folder{restart}."
+                f"choose another folder{restart}.{self._fix}"
             )
         return now
 

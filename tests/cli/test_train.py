@@ -7,10 +7,11 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
-from keras_coda import training
+from keras_coda import CoDANet, training
 from keras_coda.models import presets
 from keras_coda.training.recipes import Recipe
 from tests.helpers.commands import run
@@ -141,6 +142,24 @@ def test_training_that_is_killed_goes_on(tiny_digits, photos, tmp_path, capsys):
     assert figures["num_images"] == 3
     assert figures["accuracy"] == pytest.approx(contents["training_figures"]["validation_accuracy"])
     assert figures["largest_residual"] < 1e-4
+
+
+def test_new_layers_are_trained_alone_and_a_finished_training_says_how_to_go_on(photos, tmp_path, capsys):
+    model = CoDANet(3, input_shape=(8, 8, 3), filters=(4, 3), ranks=2)
+    model.save_to_preset(tmp_path / "pretrained")
+    options = ["train", "--preset", tmp_path / "pretrained", "--data", photos, "--freeze", "--out", tmp_path / "run"]
+    assert run(*options, "--epochs", "1") == 0
+    assert "New layers, with random weights: dau_2. The others are the preset's." in capsys.readouterr().out
+    trained = CoDANet.from_preset(tmp_path / "run" / "model")
+    np.testing.assert_array_equal(trained.get_weights()[1], model.get_weights()[1])
+    assert run(*options, "--epochs", "1") == 0
+    assert f"--preset {tmp_path / 'run' / 'model'} --out ANOTHER trains it further" in capsys.readouterr().out
+    assert run(*options, "--epochs", "2") == 1
+    assert "To train the finished network further, start from it in another folder" in capsys.readouterr().err
+    assert (
+        run("train", "--preset", tmp_path / "run" / "model", "--data", photos, "--freeze", "--out", tmp_path / "b") == 1
+    )
+    assert "Leave it out, to train all layers" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from keras_coda import CoDANet, data
-from keras_coda.models import presets
+from keras_coda.models import NewLayersWarning, presets
 from tests.helpers.networks import pixels, small
 
 
@@ -83,6 +83,52 @@ def test_damaged_preset_folders_are_named(tmp_path):
     (tmp_path / "net" / "config.json").write_text("{")
     with pytest.raises(ValueError, match=r"'config.json' of a preset must be as `save_to_preset` wrote it"):
         CoDANet.from_preset(tmp_path / "net")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "new"),
+    [
+        ({"num_classes": 4}, ("dau_3",)),
+        ({"num_classes": 4, "input_shape": (8, 7, 3)}, ("dau_1", "dau_3")),
+        ({"ranks": (3, 7, 3)}, ("dau_2",)),
+        ({"filters": (4, 5, 6, 3), "ranks": 3, "kernel_sizes": 3, "strides": 1}, ("dau_3", "dau_4")),
+        ({"kernel_sizes": (3, 3, 1)}, ("dau_3",)),
+    ],
+)
+def test_weights_that_fit_are_loaded_and_new_layers_are_named(overrides, new, tmp_path):
+    model = small(frozen=("dau_1", "dau_3"))
+    model.training_figures = {"accuracy": 1.0}
+    model.save_to_preset(tmp_path / "net")
+    with pytest.warns(NewLayersWarning, match=f"The weights of {', '.join(new)} do not fit and are new") as found:
+        loaded = CoDANet.from_preset(tmp_path / "net", **overrides)
+    assert found[0].filename == __file__
+    assert loaded.new_layers == new
+    assert loaded.training_figures == {}  # they are another network's
+    for layer in loaded.layers:
+        if layer.weights and layer.name not in new:
+            for a, b in zip(layer.get_weights(), model.get_layer(layer.name).get_weights(), strict=True):
+                np.testing.assert_array_equal(a, b)
+        assert layer.trainable or layer.name in {"dau_1", "dau_3"} - set(new)
+
+
+@pytest.mark.filterwarnings("error::keras_coda.models.NewLayersWarning")
+def test_overrides_that_change_no_weights_make_no_new_layers(tmp_path):
+    small().save_to_preset(tmp_path / "net")
+    for overrides in (
+        {},
+        {"temperature": 3},
+        {"input_shape": (None, None, 2)},
+        {"strides": 1},
+        {"dtype": "mixed_bfloat16"},
+    ):
+        assert CoDANet.from_preset(tmp_path / "net", **overrides).new_layers == ()
+
+
+def test_a_message_about_weights_shows_none_of_them(tmp_path):
+    small().save_to_preset(tmp_path / "net")
+    with pytest.raises(ValueError, match="must fit the architecture.* which change every layer") as found:
+        CoDANet.from_preset(tmp_path / "net", num_classes=2, ranks=9)
+    assert len(str(found.value)) < 300 + len(str(tmp_path))
 
 
 def test_facts_that_json_cannot_keep_leave_nothing_behind(tmp_path):

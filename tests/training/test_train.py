@@ -1,4 +1,3 @@
-import csv
 import json
 import shutil
 from pathlib import Path
@@ -9,35 +8,10 @@ import pytest
 
 import keras_coda
 from keras_coda import CoDANet, training
-from keras_coda.data.load import Data
 from keras_coda.training import checkpointing, recipes
 from keras_coda.training.recipes import Recipe
 from keras_coda.utils.errors import TrainingDivergedError
-
-
-def make_data(num_train=16, num_validation=8, channels=1, num_classes=2, batch_size=8):
-    import tensorflow as tf
-
-    rng = np.random.default_rng(0)
-
-    def part(count):
-        images = rng.integers(0, 256, (count, 6, 6, channels), dtype="uint8")
-        labels = np.arange(count, dtype="int32") % num_classes
-        images[labels == 1, :3] //= 4  # the upper half tells
-        return tf.data.Dataset.from_tensor_slices((images, labels)).batch(batch_size)
-
-    names = tuple("ab")[:num_classes]
-    return Data("stripes", part(num_train), part(num_validation), names, (6, 6, channels), num_train, num_validation)
-
-
-def make_model(**options):
-    keras.utils.set_random_seed(0)
-    return CoDANet(2, **{"input_shape": (6, 6, 1), "filters": (2,), "ranks": 2, **options})
-
-
-def read_log(out):
-    with (out / training.LOG).open(newline="") as file:
-        return list(csv.DictReader(file))
+from tests.helpers.trainings import make_data, make_model, read_log
 
 
 @pytest.fixture
@@ -198,7 +172,7 @@ def test_network_takes_classes_channels_and_size_from_the_data(tmp_path):
     assert not notes
     np.testing.assert_array_equal(again.get_weights()[0], model.get_weights()[0])
     other, notes = training.network(tmp_path / "preset", make_data(channels=1))
-    assert "random" in notes[-1]
+    assert "random weights: dau_1." in notes[-1]
     fresh, _ = training.network(tmp_path / "preset", make_data(channels=3), pretrained=False)
     assert np.abs(fresh.get_weights()[0] - model.get_weights()[0]).max() > 0
     assert other.input.shape[-1] == 1
@@ -259,3 +233,26 @@ def test_shipped_weights_are_the_start_only_if_asked_for():
         model, notes = training.network("coda_digits", data, pretrained=pretrained)
         assert not notes
         assert np.array_equal(model.get_weights()[0], shipped) == same
+
+
+def test_a_training_whose_log_is_cut_off_goes_on(tmp_path, interrupt):
+    resume = interrupt(2)
+    with pytest.raises(KeyboardInterrupt):
+        training.train(make_model(), make_data(), tmp_path, epochs=3, verbose=0)
+    path = tmp_path / training.LOG
+    path.write_bytes(path.read_bytes()[:-4])
+    resume()
+    with pytest.warns(UserWarning, match="Damaged rows"):
+        figures = training.train(make_model(), make_data(), tmp_path, epochs=3, verbose=0)
+    assert [row["epoch"] for row in read_log(tmp_path)] == ["1", "3"]
+    assert figures["seconds_per_epoch"] > 0
+
+
+def test_a_finished_training_says_how_to_go_on(finished):
+    _, figures, out = finished
+    arguments = figures["arguments"]
+    more = {**arguments, "epochs": arguments["epochs"] + 1}
+    with pytest.raises(
+        ValueError, match=r"epochs=.*To train the finished network further, start .*/model' \(--preset\)"
+    ):
+        checkpointing.run_folder(out, more)
