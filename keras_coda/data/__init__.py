@@ -3,12 +3,12 @@
 Here belongs code that reads and writes images. Explanations of them belong to `keras_coda.explanations`.
 """
 
+from keras_coda.data.augmenting import AUGMENTATIONS as AUGMENTATIONS
+from keras_coda.data.augmenting import augmentation as augmentation
 from keras_coda.data.digits import all_digits as all_digits
 from keras_coda.data.images import read_image as read_image
-from keras_coda.data.load import AUGMENTATIONS as AUGMENTATIONS
 from keras_coda.data.load import CHARACTERS as CHARACTERS
 from keras_coda.data.load import Data as Data
-from keras_coda.data.load import augmentation as augmentation
 from keras_coda.data.load import load as load
 from keras_coda.utils.errors import ImagesLeftOutWarning as ImagesLeftOutWarning
 from keras_coda.utils.errors import UnreadableImageError as UnreadableImageError

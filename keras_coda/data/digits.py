@@ -15,14 +15,13 @@ def load_digits(validation_split: float, seed: int) -> tuple:
     """Prepare the scanned digits, split by class (stratified), see `keras_coda.data.load`.
 
     Returns:
-        `(train, validation), class_names, image_shape, (num_train, num_validation)`.
+        `(train, validation), class_names, image_shape, (num_train, num_validation)`. Each part is a pair of arrays,
+        images and labels.
     """
-    import tensorflow as tf
     from sklearn.model_selection import train_test_split
 
     images, labels = all_digits()
     x, x_val, y, y_val = train_test_split(
         images, labels, test_size=validation_split, stratify=labels, random_state=seed
     )
-    parts = tuple(tf.data.Dataset.from_tensor_slices(part) for part in ((x, y), (x_val, y_val)))
-    return parts, tuple("0123456789"), images.shape[1:], (len(x), len(x_val))
+    return ((x, y), (x_val, y_val)), tuple("0123456789"), images.shape[1:], (len(x), len(x_val))

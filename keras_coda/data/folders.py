@@ -1,33 +1,33 @@
 """Images with labels from folders that have one subfolder of images per class."""
 
+import dataclasses
 import os
 import sys
 import time
 import warnings
+from collections.abc import Sequence
 from multiprocessing.pool import ThreadPool
 
 import numpy as np
 
-from keras_coda.data.images import check_image, image_size, read_image, resizing
+from keras_coda.data.images import check_image, image_size, read_image
 from keras_coda.data.listing import EXTENSIONS, Images, find_parts, subfolders
+from keras_coda.data.resizing import resize
 from keras_coda.utils.checks import require
 from keras_coda.utils.class_names import as_text
 from keras_coda.utils.errors import ImagesLeftOutWarning, UnreadableImageError
 
-_FILE_NAMES = 1024  # in the buffer that shuffles the files of an epoch
 
-
-def load_folder(folder: str, size, validation_split: float, verify: bool, seed: int, memory: int) -> tuple:
+def load_folder(folder: str, size, validation_split: float, verify: bool, seed: int) -> tuple:
     """Prepare a folder of class folders, see `keras_coda.data.load`.
 
     The files are split, and ordered in each epoch, as `keras.utils.image_dataset_from_directory` does it for the same
     seed: accuracies that were measured on a part of a folder stay comparable.
 
     Returns:
-        `(train, validation), class_names, image_shape, (num_train, num_validation)`. The images are float32.
+        `(train, validation), class_names, image_shape, (num_train, num_validation)`. Each part is a pair,
+        :class:`Files` and labels. The images are float32.
     """
-    import tensorflow as tf
-
     found = find_images(folder)
     parts = [[(path, label) for label, paths in enumerate(part.values()) for path in paths] for part in found]
     if verify:
@@ -41,26 +41,39 @@ def load_folder(folder: str, size, validation_split: float, verify: bool, seed: 
         require(fits, rule, source=folder, images=len(parts[0]), validation_split=validation_split)
         parts = [parts[0][:-count], parts[0][-count:]]
 
-    def read(path):
-        return read_image(os.fsdecode(path), 3)
-
-    resize = resizing(size)
-
-    def load(path, label):
-        pixels = tf.ensure_shape(tf.numpy_function(read, [path], tf.uint8, stateful=False), (None, None, 3))
-        return tf.ensure_shape(resize(tf.cast(pixels, tf.float32)), (*size, 3)), label
-
-    datasets: list[tf.data.Dataset] = []
-    for part in parts:
+    loaded = []
+    for is_sorted, part in zip((False, comes_split), parts, strict=True):
         files, labels = zip(*part, strict=True)
-        dataset = tf.data.Dataset.from_tensor_slices(([os.fsencode(file) for file in files], np.array(labels, "int32")))
-        if not datasets:
-            dataset = dataset.shuffle(_FILE_NAMES, seed=seed)
-        datasets.append(dataset.map(load, tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE))
-    if comes_split:  # sorted by class, and whoever looks at the first images only would see one class
-        buffer = min(len(parts[1]), max(1, memory // (size[0] * size[1] * 3 * 4)))
-        datasets[1] = datasets[1].shuffle(buffer, seed=seed, reshuffle_each_iteration=False)
-    return tuple(datasets), tuple(map(as_text, found[0])), (*size, 3), tuple(map(len, parts))
+        loaded.append((Files(files, size, is_sorted), np.array(labels, "int32")))
+    return tuple(loaded), tuple(map(as_text, found[0])), (*size, 3), tuple(map(len, parts))
+
+
+@dataclasses.dataclass(frozen=True)
+class Files:
+    """The images of files, in color and at one size: read when they are asked for.
+
+    Attributes:
+        paths: of the files.
+        size: height and width that images are scaled to cover, and cut to.
+        is_sorted: whether they come class by class: whoever looks at the first ones would see one class.
+    """
+
+    paths: Sequence[str]
+    size: tuple[int, int]
+    is_sorted: bool
+    dtype = np.dtype("float32")
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """As of an array with all the images."""
+        return (len(self.paths), *self.size, 3)
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        """Read one image, ``(*size, 3)``."""
+        return resize(read_image(self.paths[index], 3), self.size)
 
 
 def find_images(folder: str) -> list[dict[str, list[str]]]:

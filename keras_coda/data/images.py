@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
+from keras_coda.data.resizing import resize
 from keras_coda.utils.errors import UnreadableImageError
 
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WebP")  # as messages name them
@@ -136,8 +137,12 @@ def fitting(size) -> Callable[[np.ndarray], np.ndarray]:
     """
     if None in size:
         return lambda pixels: pixels.astype("float32")
-    resize = resizing(size)
-    return lambda pixels: np.asarray(resize(pixels.astype("float32")))
+    import keras
+
+    if keras.backend.backend() != "tensorflow":
+        return lambda pixels: resize(pixels, size)
+    layer = resizing(size)
+    return lambda pixels: np.asarray(layer(pixels.astype("float32")))
 
 
 def resizing(size):

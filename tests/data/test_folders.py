@@ -9,9 +9,12 @@ from PIL import Image
 
 from keras_coda import CoDANet, data
 from keras_coda.data import folders
+from keras_coda.data.tensorflow_batches import dataset
 from keras_coda.utils.errors import ImagesLeftOutWarning
 from tests.helpers.datasets import arrays, fill, picture
 from tests.helpers.image_files import orientation
+
+pytestmark = pytest.mark.any_backend
 
 
 def test_folder_of_class_folders_is_split(tmp_path):
@@ -40,6 +43,7 @@ def test_folder_images_keep_their_pixels_and_labels(tmp_path):
         assert any((image == np.asarray(Image.open(file))).all() for file in files)
 
 
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="compares with tf.data")
 @pytest.mark.parametrize("seed", [0, 3])
 @pytest.mark.parametrize("comes_split", [False, True])
 def test_files_are_split_and_ordered_as_keras_does(comes_split, seed, tmp_path):
@@ -57,8 +61,9 @@ def test_files_are_split_and_ordered_as_keras_does(comes_split, seed, tmp_path):
         keras.utils.set_random_seed(1)
         expected = keras.utils.image_dataset_from_directory(tmp_path, validation_split=0.3, subset="both", **options)
     keras.utils.set_random_seed(1)
-    found = folders.load_folder(str(tmp_path), (3, 4), 0.3, True, seed, 1)
-    for part, keras_part, count in zip(found[0], expected, found[3], strict=True):
+    found = folders.load_folder(str(tmp_path), (3, 4), 0.3, True, seed)
+    for is_training, part, keras_part, count in zip((True, False), found[0], expected, found[3], strict=True):
+        part = dataset(*part, is_training=is_training, seed=seed, memory=1)
         pairs = list(zip(part.as_numpy_iterator(), keras_part.as_numpy_iterator(), strict=True))
         assert len(pairs) == count
         for (image, label), (keras_image, keras_label) in pairs:

@@ -11,6 +11,8 @@ from keras_coda.utils.errors import UnreadableImageError
 from tests.helpers.datasets import picture
 from tests.helpers.image_files import file_of, orientation, png_of
 
+pytestmark = pytest.mark.any_backend
+
 
 def noise(*shape, seed=0, top=256):
     return np.random.default_rng(seed).integers(0, top, shape).astype("uint16" if top > 256 else "uint8")

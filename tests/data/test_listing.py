@@ -7,6 +7,7 @@ import pytest
 from keras_coda.data import listing
 from keras_coda.data.listing import Images, find_parts, is_left_out, part_of
 
+pytestmark = pytest.mark.any_backend
 CLASSES = ("cat", "dog")
 
 

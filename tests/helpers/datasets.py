@@ -1,7 +1,10 @@
 """Folders of images to load, and the arrays that a data set holds."""
 
+import keras
 import numpy as np
 from PIL import Image
+
+from keras_coda.data import numpy_batches, tensorflow_batches
 
 
 def arrays(dataset):
@@ -22,3 +25,15 @@ def fill(folder, classes=("cat", "dog"), count=5, suffix="png", **kwargs):
         for i in range(count):
             picture(100 * index + i, **kwargs).save(folder / name / f"{i}.{suffix}")
     return folder
+
+
+def augmented(layer, images, seed=0):
+    """One batch of images that a layer augments, as `data.load` does it on this backend."""
+    labels = np.arange(len(images))
+    if keras.backend.backend() != "tensorflow":
+        change = numpy_batches.layer_calls(layer, images.shape[1:])
+        return numpy_batches.Batches(images, labels, len(images), change=change, seed=seed)
+    import tensorflow as tf
+
+    dataset = tf.data.Dataset.from_tensor_slices((images, labels))
+    return tensorflow_batches.augment_images(dataset, layer, seed).batch(len(images))

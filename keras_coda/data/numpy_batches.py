@@ -1,0 +1,275 @@
+"""Batches of images with labels for backends of Keras other than TensorFlow: NumPy and threads."""
+
+import dataclasses
+import math
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Protocol
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_coda.data.augmenting import Plan, augmentation
+from keras_coda.data.resizing import resize
+from keras_coda.utils.checks import require
+from keras_coda.utils.memory import available_memory, readable_size
+
+Change = Callable[[np.ndarray, np.random.Generator], np.ndarray]  # of the images of a batch
+
+
+class Images(Protocol):
+    """Images that can be read one at a time: an array ``(N, H, W, C)``, or files on a disk."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """``(N, H, W, C)``."""
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Of the pixels."""
+
+    def __len__(self) -> int:
+        """Return the number of images."""
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        """Return one image, ``(H, W, C)``."""
+
+
+def batches(parts: Any, counts: tuple[int, int], plan: Plan) -> tuple["Batches", "Batches"]:
+    """Resize, shuffle and augment the training images, and batch; see `keras_coda.data.tensorflow_batches.batches`."""
+    (train, labels), (others, other_labels) = (
+        _in_memory(part, count, plan) if hasattr(part, "element_spec") else part
+        for part, count in zip(parts, counts, strict=True)
+    )
+    order = np.arange(len(other_labels))
+    if getattr(others, "is_sorted", False):
+        order = np.random.default_rng(plan.seed).permutation(len(order))
+        others = dataclasses.replace(others, paths=[others.paths[index] for index in order])
+    cut = None if plan.stored == plan.shape else center_crops(plan.shape[:2])
+    options = {"memory": plan.memory // 2}  # for each of the parts
+    return (
+        Batches(
+            _sized(train, plan), labels, plan.batch_size, change=_augmentation(plan, cut), seed=plan.seed, **options
+        ),
+        Batches(_sized(others, plan), other_labels[order], plan.batch_size, change=cut, **options),
+    )
+
+
+def _augmentation(plan, cut):
+    if plan.augment == "none":
+        return cut
+    if plan.is_own_layer:
+        return layer_calls(plan.augment, plan.shape)
+    crops = random_crops(plan.shape[:2], flip=plan.flip, padding=plan.padding)
+    if plan.augment == "flip_crop":
+        return crops
+    layer = augmentation(plan.shape, flip=False, padding=0, rand_augment=True, seed=plan.seed)
+    return in_turn(crops, layer_calls(layer, plan.shape))
+
+
+def _sized(images, plan):
+    return images if tuple(images.shape[1:]) == plan.stored else Resized(images, plan.stored[:2])
+
+
+def _in_memory(dataset, count, plan):
+    """Return the images of a `tf.data.Dataset` and their labels as arrays."""
+    spec = dataset.element_spec[0]
+    are_sized = tuple(spec.shape) == plan.stored
+    dtype = np.dtype(spec.dtype.name if are_sized else "float32")
+    needed, free = count * math.prod(plan.stored) * dtype.itemsize, available_memory()
+    rule = "The images of TFDS must fit in memory, except on the TensorFlow backend of Keras"
+    fix = "Choose a smaller `image_size`, or that backend, or store the images in folders"
+    fits = free is None or needed < free
+    require(fits, rule, fix, needed=readable_size(needed), free=readable_size(free or 0))
+    images, labels = np.empty((count, *plan.stored), dtype), np.empty(count, "int32")
+    for index, (image, label) in enumerate(dataset.as_numpy_iterator()):
+        images[index], labels[index] = image if are_sized else resize(image, plan.stored[:2]), label
+    return images, labels
+
+
+class Resized:
+    """Images at another size, float32, each resized when it is asked for."""
+
+    dtype = np.dtype("float32")
+
+    def __init__(self, images: "Images", size: tuple[int, int]):
+        self._images, self._size = images, size
+        self.shape = (len(images), *size, images.shape[-1])
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        """Return one image, ``(*size, C)``."""
+        return resize(self._images[index], self._size)
+
+
+class Batches(keras.utils.PyDataset):
+    """Batches ``(images, labels)`` of NumPy arrays: ``(batch, H, W, C)`` and int32 ``(batch,)``.
+
+    Iterate over them any number of times: each begins an epoch.
+
+    Args:
+        images: see :class:`Images`.
+        labels: int ``(N,)``.
+        batch_size: int; the last batch may be smaller.
+        change: takes the images of a batch and a ``numpy.random.Generator``, and returns them changed; None for as
+            they are.
+        seed: int, for another order in each epoch and for the random numbers of ``change``; None for the given order.
+        memory: bytes: smaller sets of files are kept in memory once they are read.
+    """
+
+    def __init__(
+        self,
+        images: Images,
+        labels: np.ndarray,
+        batch_size: int,
+        *,
+        change: Change | None = None,
+        seed: int | None = None,
+        memory: int = 0,
+    ):
+        are_files = not isinstance(images, np.ndarray)
+        super().__init__(workers=2 if are_files or change else 1)  # threads: one batch is made during a training step
+        self._images, self._labels = images, np.asarray(labels, "int32")
+        self._batch_size, self._change, self._seed = batch_size, change, seed
+        self._epoch = 0
+        self._order = self._shuffled()
+        is_small = math.prod(images.shape) * np.dtype(images.dtype).itemsize <= memory
+        self._kept = np.empty(images.shape, images.dtype) if are_files and is_small else None
+        self._is_kept = np.zeros(len(self._labels), bool)
+
+    def __len__(self) -> int:
+        return math.ceil(len(self._labels) / self._batch_size)
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        if not 0 <= index < len(self):
+            raise IndexError(f"There are {len(self)} batches. Received: index={index}")
+        chosen = self._order[index * self._batch_size : (index + 1) * self._batch_size]
+        images = self._read(chosen)
+        if self._change is not None:
+            images = self._change(images, np.random.default_rng([self._seed or 0, self._epoch, index]))
+        return images, self._labels[chosen]
+
+    def __iter__(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        try:
+            yield from (self[index] for index in range(len(self)))
+        finally:
+            self.on_epoch_end()
+
+    def as_numpy_iterator(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Return an iterator over the batches, as that of a ``tf.data.Dataset``."""
+        return iter(self)
+
+    def on_epoch_end(self) -> None:
+        """Shuffle anew."""
+        self._epoch += 1
+        self._order = self._shuffled()
+
+    def _shuffled(self):
+        order = np.arange(len(self._labels))
+        return order if self._seed is None else np.random.default_rng([self._seed, self._epoch]).permutation(order)
+
+    def _read(self, chosen):
+        if isinstance(self._images, np.ndarray):
+            return self._images[chosen]
+        if self._kept is not None and self._is_kept[chosen].all():
+            return self._kept[chosen]
+        with ThreadPoolExecutor(min(len(chosen), os.cpu_count() or 1)) as threads:
+            images = np.stack(list(threads.map(self._images.__getitem__, chosen)))
+        if self._kept is not None:
+            self._kept[chosen] = images
+            self._is_kept[chosen] = True
+        return images
+
+
+def random_crops(size: tuple[int, int], *, flip: bool, padding: int) -> Change:
+    """Return the function that flips and crops each image of a batch at random, as ``keras_coda.data.augmentation``.
+
+    Args:
+        size: height and width of the result.
+        flip: whether to flip one image in two, left to right.
+        padding: pixels of zeros added on each side before the crop.
+    """
+    height, width = size
+
+    def change(images, rng):
+        sides = ((0, 0), (padding, padding), (padding, padding), (0, 0))
+        padded = np.pad(images.astype("float32"), sides)
+        ends = padded.shape[1] - height + 1, padded.shape[2] - width + 1
+        corners = rng.integers(0, ends, (len(images), 2))
+        steps = np.where(rng.random(len(images)) < (0.5 if flip else 0), -1, 1)
+        return np.stack([
+            image[top : top + height, left : left + width][:, ::step]
+            for image, (top, left), step in zip(padded, corners, steps, strict=True)
+        ])  # fmt: skip
+
+    return change
+
+
+def center_crops(size: tuple[int, int]) -> Change:
+    """Return the function that cuts the images of a batch evenly to a height and width."""
+
+    def change(images, rng):
+        top, left = ((have - want) // 2 for have, want in zip(images.shape[1:3], size, strict=True))
+        return images[:, top : top + size[0], left : left + size[1]]
+
+    return change
+
+
+def layer_calls(layer: keras.Layer, image_shape: Sequence[int]) -> Change:
+    """Return the function that applies a Keras layer to each image of a batch, with random numbers of its own.
+
+    Args:
+        layer: layer or model, called on ``(1, H, W, C)`` with ``training=True``.
+        image_shape: ``(H, W, C)``.
+    """
+    model = layer if isinstance(layer, keras.Model) else keras.Sequential([layer])  # takes `training` in any case
+
+    def one(image, draw):
+        states = [
+            ops.stack([value[0], ops.cast(draw, value.dtype)]) if is_seed else value
+            for value, is_seed in zip(state, is_seeds, strict=True)
+        ]
+        output, _ = model.stateless_call(weights, states, image[None], training=True)
+        return ops.cast(output[0], "float32")
+
+    def one_by_one(images, draws):
+        return ops.stack([one(image, draw) for image, draw in zip(images, draws, strict=True)])
+
+    def change(images, rng):
+        nonlocal run
+        draws = rng.integers(0, 2**31, len(images)).astype("uint32")
+        try:
+            changed = run(images, draws)
+        except Exception:
+            if run is one_by_one:
+                raise
+            run = one_by_one  # JAX compiles no layer that cuts images at places it draws, as Keras' RandomCrop
+            changed = run(images, draws)
+        return ops.convert_to_numpy(changed)
+
+    if not model.built:
+        model.build((1, *image_shape))
+    weights = [ops.convert_to_tensor(variable) for variable in model.trainable_variables]
+    state = [ops.convert_to_tensor(variable) for variable in model.non_trainable_variables]
+    is_seeds = [variable.name == "seed_generator_state" for variable in model.non_trainable_variables]
+    run = one_by_one
+    if keras.backend.backend() == "jax":
+        import jax
+
+        run = jax.jit(jax.vmap(one))
+    return change
+
+
+def in_turn(*changes: Change) -> Change:
+    """Return the function that applies several, one after another."""
+
+    def change(images, rng):
+        for each in changes:
+            images = each(images, rng)
+        return images
+
+    return change
