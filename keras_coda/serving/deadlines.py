@@ -13,7 +13,6 @@ import io
 import socket
 import time
 from collections.abc import Iterator
-from typing import Any
 
 _end: contextvars.ContextVar[float | None] = contextvars.ContextVar("deadline of the request", default=None)
 
@@ -28,16 +27,16 @@ def until(end: float) -> Iterator[None]:
         _end.reset(token)
 
 
-def limit(session, request, settings: dict[str, Any]) -> None:
-    """Let a session keep the deadlines of :func:`until` on the connections that it makes for a request.
+def limit(session, request) -> None:
+    """Let a session keep the deadlines of :func:`until` on the connections that it makes for requests to a server.
 
     Args:
         session: a ``requests.Session``. Adapters that are not those of `requests` are left as they are.
-        request: the ``requests.PreparedRequest``.
-        settings: what the session's ``merge_environment_settings`` returned.
+        request: a ``requests.PreparedRequest`` to that server.
     """
     pool_for = getattr(session.get_adapter(request.url), "get_connection_with_tls_context", None)
     if pool_for is not None:
+        settings = session.merge_environment_settings(request.url, {}, True, None, None)
         pool = pool_for(request, settings["verify"], proxies=settings["proxies"], cert=settings["cert"])
         pool.ConnectionCls = _limited(pool.ConnectionCls)
 

@@ -104,13 +104,11 @@ class RestClient(Client):
         # Only what `_read` can decode piece by piece: other codings, or several of them, grow without bound.
         headers = {"Accept-Encoding": "gzip", **({"Content-Type": "application/json"} if body else {})}
         try:
-            request = self._session.prepare_request(
-                self._requests.Request(method, self._url + path, headers, data=body)
-            )
-            settings = self._session.merge_environment_settings(request.url, {}, True, None, None)
+            deadlines.limit(self._session, self._requests.Request(method, self._url + path).prepare())
+            options = {"timeout": seconds, "stream": True, "allow_redirects": False}
             with deadlines.until(end):
-                deadlines.limit(self._session, request, settings)
-                with self._session.send(request, timeout=seconds, allow_redirects=False, **settings) as response:
+                response = self._session.request(method, self._url + path, data=body, headers=headers, **options)
+                with response:
                     content = _read(response, most)
         except exceptions.Timeout as error:
             raise DeadlineExceeded(_no_answer(seconds, error)) from error

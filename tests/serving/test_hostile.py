@@ -49,6 +49,18 @@ def test_a_server_that_stalls_anywhere_exceeds_the_deadline(stall):
             assert time.monotonic() - start < 1.0
 
 
+def test_the_session_of_a_user_sends_its_requests_itself(doubles):
+    class Session(requests.Session):  # as those that add a token to each request
+        def request(self, *args, **kwargs):
+            sent.append(args)
+            return super().request(*args, **kwargs)
+
+    sent = []
+    with serving.RestClient(f"http://{doubles['rest'].address}", "coda", session=Session()) as client:
+        assert client.status()
+    assert len(sent) == 1
+
+
 def test_waiting_for_a_server_that_stalls_ends_in_time():
     with raw_server(dripping(HEAD, b"X")) as address, connect("rest", address) as client:
         start = time.monotonic()
