@@ -26,7 +26,7 @@ from keras_coda.utils.tables import markdown_table
 MAPS = {"one map": 1, "ten maps": 10}
 _TABLE = "table"  # <out>/table.json
 _KEY = ("preset", "batch", "precision", "task")
-_ROUNDS, _BURST = 5, 0.1  # a burst: calls without waiting between them, for at least so many seconds
+ROUNDS, BURST = 5, 0.1  # a burst: calls without waiting between them, for at least so many seconds
 _IMAGES = 4096  # on the device, to train on
 
 
@@ -140,14 +140,14 @@ def _work(model, batch, precision, task, chunk):
 def _time(call):
     """Seconds of a call, several times: each the mean of a burst of calls, of which only the last one is waited for."""
     once = device.fastest(call, seconds=0.0)
-    calls = max(1, round(_BURST / once))
+    calls = max(1, round(BURST / once))
 
     def burst():
         for _ in range(calls):
             result = call()
         jax.block_until_ready(result)
 
-    return [seconds / calls for seconds in measure.interleave({"burst": burst}, _ROUNDS, warmups=0)["burst"]]
+    return [seconds / calls for seconds in measure.interleave({"burst": burst}, ROUNDS, warmups=0)["burst"]]
 
 
 def _estimates(counts, parameters, batch, precision, task, peaks):
