@@ -221,6 +221,12 @@ class DAUConv2D(_DynamicAlignmentUnits):
         """See :attr:`DynamicLinear.windows`."""
         return ((self.kernel_size, self.strides),)
 
+    def footprint(self, input_shape, output_shape, targets):
+        """See :meth:`DynamicLinear.footprint`."""
+        kept, passing = super().footprint(input_shape, output_shape, targets)
+        # The images into which patches are added up; strides may make them much larger than the input.
+        return kept, passing + targets * math.prod(output_shape[:-1]) * math.prod(self.strides) * input_shape[-1]
+
     def _patch_shape(self, channels):
         return (*self.kernel_size, channels)
 

@@ -191,6 +191,12 @@ def test_what_does_not_fit_into_memory_is_refused_with_the_size_that_fits(option
     model.explain(pixels(1, (height, width, 2)), **options)
 
 
+def test_strides_that_no_memory_suffices_for_are_refused():
+    model = any_size(strides=(10**9, 10**9))
+    with pytest.raises(NotEnoughMemoryError, match=r"images of 8x8 pixels.* need about \d+"):
+        model.explain(pixels(1, (8, 8, 2)))
+
+
 def test_the_memory_of_a_container_counts(tmp_path, monkeypatch):
     whole = memory.available_memory()
     assert whole is None or whole > 0
