@@ -49,8 +49,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--freeze",
-        action="store_true",
-        help="train only the layers that are new, and keep the preset's weights in the others",
+        action=argparse.BooleanOptionalAction,
+        help="train only the layers that are new, and keep the preset's weights in the others; --no-freeze trains all "
+        "layers, also those that are frozen in the preset",
     )
     parser.add_argument("--restart", action="store_true", help="delete the training in the folder and begin again")
     parser.set_defaults(batch_size=None)
@@ -140,7 +141,7 @@ def run(args: argparse.Namespace) -> None:
         options["penalties"] = dict(args.penalties)
     recipe = dataclasses.replace(recipes.recipe(args.recipe, config["input_shape"][:2]), **options)
     arguments = {name: value for name, value in vars(args).items() if name not in NOT_RECORDED}
-    if not args.freeze:
+    if args.freeze is None:
         del arguments["freeze"]  # earlier versions had no such option, and their trainings can be resumed
     arguments |= dataclasses.asdict(recipe)
     model_folder = Path(args.out) / training.MODEL

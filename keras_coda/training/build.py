@@ -16,7 +16,7 @@ def network(
     data: Data,
     *,
     pretrained: bool | None = None,
-    freeze: bool = False,
+    freeze: bool | None = None,
     **overrides: Any,
 ) -> tuple[CoDANet, list[str]]:
     """Build the network of a preset with the classes, channels and image size of the data.
@@ -27,7 +27,7 @@ def network(
         pretrained: whether to start from the preset's weights. Layers whose weights do not fit the data, such as the
             last one for another number of classes, are new. None: yes for a folder of which some layers fit, no for a
             name, whose weights come with this package.
-        freeze: whether to freeze all layers but the new ones.
+        freeze: True: freeze all layers but the new ones; False: none; None: those that are frozen in the preset.
         **overrides: further constructor arguments of :class:`~keras_coda.CoDANet`, for instance ``temperature``.
 
     Returns:
@@ -60,6 +60,7 @@ def network(
         is_loaded = presets.preset_folder(preset) is not None and not presets.is_name(preset)
     overrides = {"num_classes": data.num_classes, "class_names": data.class_names, **overrides}
     overrides["input_shape"] = (*size, data_channels)
+    overrides |= {"frozen": None} if freeze is False else {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NewLayersWarning)  # it becomes a note
         try:
@@ -76,6 +77,9 @@ def network(
         require(model.new_layers, rule, fix, preset=str(preset), pretrained=pretrained, new_layers=model.new_layers)
         for layer in model.layers:
             layer.trainable = layer.name in model.new_layers
+    frozen = [layer.name for layer in model.layers if layer.weights and not layer.trainable]
+    if frozen:
+        notes.append(f"Frozen layers, which are not trained: {', '.join(frozen)}.")
     return model, notes
 
 

@@ -66,6 +66,18 @@ for policy in ("float32", "mixed_bfloat16"):
     atol = 1e-5 if policy == "float32" else 5e-2
     np.testing.assert_allclose(model.predict(images, verbose=0), explanation.logits, atol=atol)
 
+# Labels of another form than before, wrong ones of a generator, and networks that are not finite.
+labels = np.arange(8) % 3
+for form in (np.eye(3, dtype="float32")[labels], labels[:, None], labels):
+    assert np.isfinite(model.fit(images, form, verbose=0).history["loss"]).all()
+measured = [model.evaluate(images, form, verbose=0) for form in (labels, np.eye(3)[labels], labels[:, None])]
+np.testing.assert_allclose(measured, measured[:1] * 3, rtol=1e-5)
+model.set_weights([weights * np.float32(1e30) for weights in model.get_weights()])
+with pytest.raises(keras_coda.explanations.NonFiniteNetworkError):
+    model.explain(images)
+with pytest.raises(keras_coda.models.InvalidLabelsError, match="labels from 1 to 3"):
+    model.fit((batch for batch in [(images, labels + 1)]), verbose=0)
+
 # Maps follow weights of the encoder, too.
 encoders.check_that_maps_follow_the_encoder()
 

@@ -14,7 +14,7 @@ def test_layers_that_fit_are_loaded_and_the_others_named(tmp_path):
     for channels, new in ((1, ("dau_3",)), (3, ("dau_1", "dau_3"))):
         model, notes = training.network(tmp_path / "preset", make_data(channels=channels))
         assert model.new_layers == new
-        assert f"New layers, with random weights: {', '.join(new)}." in notes[-1]
+        assert notes[-1].startswith(f"New layers, with random weights: {', '.join(new)}.")
         np.testing.assert_array_equal(
             model.get_layer("dau_2").get_weights()[1], trained.get_layer("dau_2").get_weights()[1]
         )
@@ -24,6 +24,10 @@ def test_layers_that_fit_are_loaded_and_the_others_named(tmp_path):
     assert figures["arguments"]["model"]["frozen"] == ["dau_2"]
     again = CoDANet.from_preset(tmp_path / "run" / training.MODEL)
     assert again.get_config()["frozen"] == ["dau_2"]
+    for freeze, expected in ((None, ["dau_2"]), (False, None)):
+        further, notes = training.network(tmp_path / "run" / training.MODEL, make_data(channels=3), freeze=freeze)
+        assert further.get_config()["frozen"] == expected
+        assert notes == ["Frozen layers, which are not trained: dau_2."] * (freeze is None)
     np.testing.assert_array_equal(
         again.get_layer("dau_2").get_weights()[1], trained.get_layer("dau_2").get_weights()[1]
     )
