@@ -221,8 +221,7 @@ def _prepare(metric, model, dataset, options):
 
 
 def _cell(result, highest):
-    text = f"{result.mean:.3f} ± {result.standard_error:.3f}"
-    return f"**{text}**" if f"{result.mean:.3f}" == f"{highest:.3f}" else text
+    return f"**{result.text}**" if f"{result.mean:.3f}" == f"{highest:.3f}" else result.text
 
 
 class _Unchanged:

@@ -17,6 +17,7 @@ from keras_coda.explanations.explanation import sigmoid
 from keras_coda.utils.checks import check_finite, check_int, num_classes_of, require, require_finite_network
 from keras_coda.utils.errors import FewerGridsWarning, NotEnoughImagesError
 from keras_coda.utils.progress import Progress, track
+from keras_coda.utils.tables import counted
 from keras_coda.visualization import metrics
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ class LocalizationResult(Result):
     @property
     def footnote(self) -> str:
         """What was measured, for the line below the table of a comparison."""
-        return "{} grids of {}x{} images".format(self.n_grids, *grids.shape_of(self.grid))
+        return "{} of {}x{} images".format(counted(self.n_grids, "grid"), *grids.shape_of(self.grid))
 
     def summary(self) -> dict:
         """Return mean, quartiles, standard error, chance, and the numbers of grids measured and requested."""
@@ -198,8 +199,8 @@ def prepare_localization(
         raise NotEnoughImagesError(f"{rule}. Received: {received}. {fix}.")
     if found < n_grids:
         warnings.warn(
-            f"The confidently classified images suffice for {found} grids of {cells} classes only. "
-            f"Received: n_grids={n_grids}. The result is that of {found} grids.",
+            f"The confidently classified images suffice for {counted(found, 'grid')} of {cells} classes only. "
+            f"Received: n_grids={n_grids}. The result is that of {counted(found, 'grid')}.",
             FewerGridsWarning,
             stacklevel=stacklevel,
         )

@@ -76,6 +76,12 @@ class Result(Record):
         """Standard error of the mean, from the spread of the independent units; NaN if there is only one."""
         return _standard_error(self.units)
 
+    @property
+    def text(self) -> str:
+        """Mean ± standard error as text, or the mean alone if there is only one unit."""
+        error = "" if math.isnan(self.standard_error) else f" ± {self.standard_error:.3f}"
+        return f"{self.mean:.3f}{error}"
+
     def difference(self, other: "Result") -> tuple[float, float]:
         """Return the mean difference to another explainer, measured on the same units.
 
@@ -117,8 +123,8 @@ class Result(Record):
         return metrics.plot_comparison([self])
 
     def __repr__(self) -> str:
-        error, units = self.standard_error, f"{len(self.units)} of {self.requested}"
-        return f"<{type(self).__name__} {self.explainer}: {self.mean:.3f} ± {error:.3f} ({units})>"
+        units = f"{len(self.units)} of {self.requested}"
+        return f"<{type(self).__name__} {self.explainer}: {self.text} ({units})>"
 
 
 def _standard_error(units: np.ndarray) -> float:

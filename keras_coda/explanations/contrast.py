@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from keras_coda.utils.tables import markdown_table, to_html
+from keras_coda.utils.tables import counted, markdown_table, to_html
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -102,11 +102,6 @@ class Contrast:
 def name_of_class(index: int, class_names: Sequence[str] | None = None) -> str:
     """Return the name of a class, or its index as text if there are no names."""
     return class_names[index] if class_names else f"class {index}"
-
-
-def counted(number: int, one: str, ending: str = "s") -> str:
-    """Return a number of things as text; ``ending`` makes the plural."""
-    return f"{number} {one}{ending if number != 1 else ''}"
 
 
 def omitted(number: int) -> str:

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from keras_coda.explanations.contrast import SHOWN, Contrast, counted, name_of_class, omitted
+from keras_coda.explanations.contrast import SHOWN, Contrast, name_of_class, omitted
 from keras_coda.utils.atomic import new_file
 from keras_coda.utils.checks import check_given_classes, require
 from keras_coda.utils.class_names import replace_names
 from keras_coda.utils.errors import UnreadableFileError
 from keras_coda.utils.reading import read_npz
-from keras_coda.utils.tables import markdown_table, to_html
+from keras_coda.utils.tables import counted, markdown_table, to_html
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -5,6 +5,11 @@ import re
 from collections.abc import Iterable, Sequence
 
 
+def counted(number: int, one: str, ending: str = "s") -> str:
+    """Return a number of things as text, such as ``"1 grid"``; ``ending`` makes the plural."""
+    return f"{number} {one}{ending if number != 1 else ''}"
+
+
 def text_table(rows: Iterable[Sequence], head: Sequence | None = None) -> str:
     """Return rows of equal length as lines of text with aligned columns.
 

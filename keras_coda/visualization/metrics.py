@@ -61,7 +61,7 @@ def plot_pixel_removal(results: Sequence, labels: Sequence[str] | None = None) -
     labels = _labels(results, labels)
     figure, (axes,) = _panels(3.4)
     named = zip(labels, results, strict=True)
-    _draw_curves(axes, results, [f"{label}: AUC {_mean(result)}, {_count(result)}" for label, result in named])
+    _draw_curves(axes, results, [f"{label}: AUC {result.text}, {_count(result)}" for label, result in named])
     axes.set_ylim(0, 1.02)
     axes.legend(fontsize=7, frameon=False, loc="best")
     return figure
@@ -112,7 +112,7 @@ class _Panel:
 
 def _draw_comparison_curves(axes, results, labels):
     named = zip(labels, results, strict=True)
-    _draw_curves(axes, results, [f"{label}: {_mean(result)}".replace("\n", "") for label, result in named])
+    _draw_curves(axes, results, [f"{label}: {result.text}".replace("\n", "") for label, result in named])
     lowest = min(result.curve.min() for result in results)
     axes.set_ylim(math.floor(20 * lowest) / 20, 1.01)  # the differences fill the axes
 
@@ -126,7 +126,7 @@ def _draw_boxes(axes, results, labels):
         axes.barh(position, third - first, left=first, **box)
         axes.vlines(median, position - 0.25, position + 0.25, color="0.1", linewidth=1.4)
         axes.plot(result.mean, position, "D", markersize=4, markerfacecolor="white", markeredgecolor="0.1")
-        text = f"{_mean(result)}   {_count(result)}"
+        text = f"{result.text}   {_count(result)}"
         axes.annotate(text, (1.02, position), xycoords=("axes fraction", "data"), va="center", fontsize=7, color="0.25")
     chance = results[0].chance
     if chance is not None:
@@ -173,10 +173,6 @@ def _labels(results, labels):
     labels = [result.explainer for result in results] if labels is None else list(labels)
     require(len(labels) == len(results), "There must be one label for each result", labels=labels, results=len(results))
     return labels
-
-
-def _mean(result):
-    return f"{result.mean:.3f} ± {result.standard_error:.3f}"
 
 
 def _count(result):

@@ -180,6 +180,10 @@ def test_results_survive_json(result, tmp_path):
 def test_a_single_unit_has_no_standard_error():
     result = LocalizationResult("x", 1, np.ones((1, 4)), np.zeros((1, 4), int), 2)
     assert json.loads(result.to_json())["summary"]["standard_error"] is None
+    assert repr(result) == "<LocalizationResult x: 1.000 (1 of 1)>"
+    assert result.footnote == "1 grid of 2x2 images"
+    words = [text.get_text() for text in result.plot().axes[0].texts]
+    assert any(word.startswith("1.000  ") for word in words)
 
 
 def test_an_interrupted_write_leaves_the_old_file(tmp_path, monkeypatch):
