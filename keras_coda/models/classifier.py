@@ -12,7 +12,7 @@ import numpy as np
 from keras_coda import explanations
 from keras_coda.exporters import saved_model, single_file
 from keras_coda.models import presets
-from keras_coda.models.penalized import PenalizedModel
+from keras_coda.models.penalized import PenalizedModel, require_full_precision
 from keras_coda.utils.checks import check_class_names, check_image_shape, require, summary
 from keras_coda.utils.errors import NewLayersWarning, UnreadableFileError, WeightsDoNotFitError
 
@@ -264,6 +264,8 @@ class ExplainableClassifier(PenalizedModel):
             preset=str(name_or_folder),
             load_weights=load_weights,
         )
+        policy = keras.dtype_policies.get(overrides.get("dtype") or keras.config.dtype_policy())
+        require_full_precision([policy.variable_dtype], policy.name)  # else the folder would seem to be damaged
         network_class = preset.network_class(cls)
         try:
             model = network_class(**network_class.override_config(preset.config, overrides))

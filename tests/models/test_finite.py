@@ -109,8 +109,9 @@ def test_16_bit_weights_are_refused(policy):
     with pytest.raises(ValueError, match=message):
         CoDANet.from_preset("coda_digits", dtype=policy)
     keras.config.set_dtype_policy(policy)
-    with pytest.raises(ValueError, match=message):
-        small()
+    for build in (small, lambda: CoDANet.from_preset("coda_digits")):
+        with pytest.raises(ValueError, match=message):
+            build()
 
 
 @pytest.mark.parametrize("policy", ["bfloat16", "float16"])
