@@ -196,7 +196,9 @@ def _decode_bmp(content):
 
 def _decode_gif(content):
     height, width = content.number(8, 2, little=True), content.number(6, 2, little=True)
-    with tf.control_dependencies([_check_size(height, width)]):
+    is_known = content.has(0, b"GIF87a") | content.has(0, b"GIF89a")
+    checks = [_check_size(height, width), _refuse(is_known, "it is a GIF of another version than 87a and 89a")]
+    with tf.control_dependencies(checks):
         pixels = tf.io.decode_image(content.data, channels=3, expand_animations=False)
     # The size is that of the largest picture of the file, not that of the whole.
     shape, picture = tf.shape(pixels, tf.int64), _find_gif_picture(content)

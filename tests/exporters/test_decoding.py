@@ -200,9 +200,22 @@ def test_cmyk_is_decoded(ycck, subsampling, number):
         (file_of(IMAGE, "BMP")[:30] + b"\3\0\0\0" + file_of(IMAGE, "BMP")[34:], "compressed BMP"),
         (file_of(IMAGE, "BMP")[:14] + b"\x0c\0\0\0" + file_of(IMAGE, "BMP")[18:], "BMP of OS/2"),
         (gif(20, 15), "GIF whose pictures are all smaller"),
+        (b"GIF87-" + gif(13, 9)[6:], "GIF of another version"),
         (png_of(np.zeros((1, 1, 3), "uint8"), size=(20_000, 20_000)), "more than 178956970 pixels"),
     ],
-    ids=["CMYK", "WebP", "TIFF", "empty", "start of a JPEG", "bits", "compressed", "OS/2", "small GIF", "bomb"],
+    ids=[
+        "CMYK",
+        "WebP",
+        "TIFF",
+        "empty",
+        "start of a JPEG",
+        "bits",
+        "compressed",
+        "OS/2",
+        "small GIF",
+        "GIF87-",
+        "bomb",
+    ],
 )
 @pytest.mark.parametrize("channels", [1, 3])
 def test_other_kinds_are_refused_by_name(file, problem, channels):
