@@ -6,7 +6,7 @@ JOBS ?= 2
 # as long. Only the C library of Linux reads it.
 export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1:glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold=100000000000:glibc.malloc.arena_max=1
 
-.PHONY: demo test test-fast lint format serve-check notebooks docs benchmark evidence clean
+.PHONY: demo test test-fast test-jax lint format serve-check notebooks docs benchmark evidence clean
 
 demo: .venv/.package ## train on the embedded digits, explain, export, serve from the SavedModel
 	$(BIN)/keras-coda demo
@@ -16,6 +16,9 @@ test: .venv/.test ## all tests
 
 test-fast: .venv/.test ## the tests without the marker `slow`
 	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile -m "not slow"
+
+test-jax: .venv/.test ## the tests that need no TensorFlow, on JAX, with TensorFlow hidden
+	KERAS_BACKEND=jax $(BIN)/python -m pytest -p tests.helpers.any_backend
 
 lint: .venv/.test ## format, rules, the order of the rooms and types, checked only
 	$(BIN)/ruff format --check .

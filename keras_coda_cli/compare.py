@@ -6,11 +6,12 @@ from pathlib import Path
 from keras_coda_cli import checks, common
 
 DESCRIPTION = (
-    "Compare contribution maps with tf-explain's post-hoc methods by localization and pixel removal. It needs "
-    "keras-coda[posthoc]. If it is interrupted, the same command resumes it. It prints a table; OUT/comparison.png is "
-    "the figure."
+    "Compare contribution maps with tf-explain's post-hoc methods by localization and pixel removal. The methods need "
+    "keras-coda[posthoc] and the TensorFlow backend. If it is interrupted, the same command resumes it. It prints a "
+    "table; OUT/comparison.png is the figure."
 )
 EXAMPLE = "keras-coda compare --model coda_digits --methods GradCAM,VanillaGradients --out comparison"
+NONE = "none"  # as --methods: contribution maps alone
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -18,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     common.add_model(parser)
     common.add_data(parser)
     parser.add_argument("--out", required=True, metavar="FOLDER", help="folder for the results")
-    parser.add_argument("--methods", metavar="A,B", help="names of post-hoc methods; default: all")
+    parser.add_argument("--methods", metavar="A,B", help=f"names of post-hoc methods, or {NONE}; default: all")
     parser.add_argument("--grids", type=common.positive, default=500, metavar="N", help="grids for localization")
     common.add_grid(parser)
     parser.add_argument("--images", type=common.positive, default=1024, metavar="N", help="images for pixel removal")
@@ -30,7 +31,9 @@ def check(args: argparse.Namespace) -> None:
     checks.check_grid(args.grid, args.model)
     checks.check_data(args)
     checks.check_out_folder(args.out)
-    checks.require_extra("posthoc", "tf_explain", "cv2", purpose="compare")
+    if args.methods != NONE:
+        purpose = f"compare, but for --methods {NONE},"
+        checks.require_extra("posthoc", "tf_explain", "cv2", purpose=purpose)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -40,7 +43,8 @@ def run(args: argparse.Namespace) -> None:
 
     model = common.load_model(args.model)
     data = common.load_data_for(model, args)
-    methods = None if args.methods is None else [name.strip() for name in args.methods.split(",")]
+    names = None if args.methods is None else [name.strip() for name in args.methods.split(",")]
+    methods = [] if names == [NONE] else names
     out = Path(args.out).expanduser()
 
     def progress():

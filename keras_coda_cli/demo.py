@@ -37,7 +37,6 @@ def run(args: argparse.Namespace) -> None:
 
     from keras_coda import evaluation, training
     from keras_coda.data.load import load
-    from keras_coda.exporters.saved_model import compare_saved_model
 
     out = Path(args.out).expanduser()
     keras.utils.set_random_seed(args.seed)
@@ -50,19 +49,29 @@ def run(args: argparse.Namespace) -> None:
     images, labels = (np.concatenate(parts) for parts in zip(*data.validation.as_numpy_iterator(), strict=True))
     print("Drawing")
     _draw(model, images, labels, out / "pictures")
-    print("Exporting, and loading the SavedModel in bare TensorFlow")
-    served = _next_version(out / "saved_model")
-    model.export(served, top_k=3)
-    difference = compare_saved_model(model, served, images)
     common.print_table([
         ("validation accuracy", f"{figures['validation_accuracy']:.2%}"),
         ("largest completeness residual", f"{measured['largest_residual']:.1e}"),
         ("time per epoch", f"{figures['seconds_per_epoch']:.2f} s"),
-        ("SavedModel against Keras", f"{difference:.1e} (largest difference)"),
         ("pictures", out / "pictures"),
         ("model", out / "training" / training.MODEL),
-        ("saved model", served),
+        *_export(model, images, out / "saved_model"),
     ])  # fmt: skip
+
+
+def _export(model, images, folder):
+    """Export, compare the SavedModel with Keras, and return rows about it."""
+    import keras
+
+    if keras.backend.backend() != "tensorflow":
+        return [("saved model", "none: export needs KERAS_BACKEND=tensorflow")]
+    from keras_coda.exporters.saved_model import compare_saved_model
+
+    print("Exporting, and loading the SavedModel in bare TensorFlow")
+    served = _next_version(folder)
+    model.export(served, top_k=3)
+    difference = compare_saved_model(model, served, images)
+    return [("SavedModel against Keras", f"{difference:.1e} (largest difference)"), ("saved model", served)]
 
 
 def _next_version(folder):

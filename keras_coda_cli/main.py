@@ -117,12 +117,19 @@ def _import_quietly() -> None:
         stderr = os.dup(2)
         os.dup2(messages.fileno(), 2)
         try:
-            import keras  # noqa: F401
-            import tensorflow as tf
+            import keras
 
-            tf.get_logger().setLevel("ERROR")
-            with contextlib.suppress(RuntimeError):
-                tf.config.list_physical_devices("GPU")  # loads CUDA, which prints messages
+            if keras.backend.backend() == "tensorflow":
+                import tensorflow as tf
+
+                tf.get_logger().setLevel("ERROR")
+                with contextlib.suppress(RuntimeError):
+                    tf.config.list_physical_devices("GPU")  # loads CUDA, which prints messages
+        except ModuleNotFoundError as error:  # of Keras' backend
+            raise ImportError(
+                f"The backend of Keras must be installed. Received: {error}, "
+                f"KERAS_BACKEND={os.environ.get('KERAS_BACKEND', 'not set')}. Install it, or set KERAS_BACKEND=jax."
+            ) from error
         finally:
             os.dup2(stderr, 2)
             os.close(stderr)

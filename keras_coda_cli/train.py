@@ -196,10 +196,8 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _callbacks(args, data):
-    import keras
-
     from keras_coda.evaluation import grids
-    from keras_coda.training import callbacks
+    from keras_coda.training import callbacks, summaries
     from keras_coda.training.checkpointing import MAPS, TENSORBOARD
 
     out = Path(args.out).expanduser()
@@ -212,5 +210,5 @@ def _callbacks(args, data):
         print(f"Localization is measured on grids of {grids.describe(grid)}.")
         chosen.append(callbacks.Localization(data.validation, every=args.localization, grid=grid))
     if log_dir:
-        chosen.append(keras.callbacks.TensorBoard(str(log_dir), write_graph=False))
+        chosen.append(summaries.tensorboard(log_dir))
     return chosen

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import keras
 
 from keras_coda.explanations.compiled import compiled_explainer
+from keras_coda.models.averages import separate_averages
 from keras_coda.models.label_guard import LabelGuard
 from keras_coda.models.losses import ClassAccuracy, OneVsAllCrossentropy
 from keras_coda.models.penalties import get_penalties, upgrade_penalties
@@ -181,7 +182,7 @@ class PenalizedModel(keras.Model):
             pair = validation_data if isinstance(validation_data, (tuple, list)) else (validation_data, None)
             self._forget_other_labels("test_function", *pair[:2])
         with guard.raising():
-            return super().fit(
+            history = super().fit(
                 guard.watch(x),
                 y,
                 batch_size=batch_size,
@@ -200,6 +201,8 @@ class PenalizedModel(keras.Model):
                 validation_batch_size=validation_batch_size,
                 validation_freq=validation_freq,
             )
+        separate_averages(self)
+        return history
 
     def evaluate(
         self,

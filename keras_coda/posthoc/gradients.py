@@ -15,6 +15,14 @@ from keras_coda.utils.optional import import_optional
 GRADIENT_PIXELS, LOGIT_PIXELS = 2**16, 2**18
 
 
+def require_tensorflow() -> None:
+    """Raise ``ValueError`` on another backend of Keras."""
+    backend = keras.backend.backend()
+    rule = "tf-explain's methods run on the TensorFlow backend of Keras only"
+    fix = "Compare contribution maps alone (methods=[], --methods none), or use KERAS_BACKEND=tensorflow"
+    require(backend == "tensorflow", rule, fix, backend=backend)
+
+
 def tf_explain():
     """Return ``tf_explain.core``.
 
@@ -22,10 +30,7 @@ def tf_explain():
         ImportError: if tf-explain or OpenCV are not installed.
         ValueError: if the backend is not TensorFlow.
     """
-    backend = keras.backend.backend()
-    require(
-        backend == "tensorflow", "tf-explain's methods run on the TensorFlow backend of Keras only", backend=backend
-    )
+    require_tensorflow()
     options = {"extra": "posthoc", "purpose": "A post-hoc method", "package": "tf-explain and OpenCV"}
     return import_optional("tf_explain.core", **options)
 

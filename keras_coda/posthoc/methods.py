@@ -331,7 +331,7 @@ def get(name: str) -> Explainer:
     """Return a method by name.
 
     Raises:
-        ValueError: for an unknown name; the message has the most similar one.
+        ValueError: for an unknown name; the message has the most similar one. On other backends than TensorFlow.
 
     Example:
         >>> keras_coda.posthoc.get("GradCAM")
@@ -340,4 +340,5 @@ def get(name: str) -> Explainer:
     near = difflib.get_close_matches(str(name), _METHODS, cutoff=0.4)
     fix = f"Did you mean {near[0]!r}?" if near else f"Methods: {list(_METHODS)}"
     require(name in _METHODS, "A post-hoc method must be one of this package's names", fix, name=name)
+    gradients.require_tensorflow()
     return _METHODS[name]

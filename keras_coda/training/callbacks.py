@@ -21,6 +21,7 @@ from keras_coda.evaluation import grids
 from keras_coda.evaluation.datasets import check_dataset, labeled_batches
 from keras_coda.evaluation.localization_grids import localization
 from keras_coda.explanations.explain import explain
+from keras_coda.models.averages import averaging_optimizer, set_averages
 from keras_coda.training.summaries import EventFile, require_tensorboard
 from keras_coda.utils.checks import check_classes, check_images, check_int, num_classes_of, require, to_numpy
 from keras_coda.utils.errors import FewerGridsWarning, NonFiniteNetworkError, NotEnoughImagesError
@@ -261,14 +262,13 @@ class TimeEstimate(keras.callbacks.Callback):
 @contextlib.contextmanager
 def averaged_weights(model: keras.Model):
     """Set the weights that the optimizer averaged (``use_ema=True``) within the block; restore the latest after it."""
-    optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)  # within a LossScaleOptimizer
-    if not getattr(optimizer, "use_ema", False) or not optimizer.built:
+    if averaging_optimizer(model) is None:
         yield
         return
     variables = model.trainable_variables
     own = [np.array(keras.ops.convert_to_numpy(variable)) for variable in variables]
     try:
-        optimizer.finalize_variable_values(variables)
+        set_averages(model)
         yield
     finally:
         for variable, value in zip(variables, own, strict=True):

@@ -4,6 +4,8 @@ import struct
 import time
 from pathlib import Path
 
+import keras
+
 from keras_coda.utils.optional import import_optional
 
 
@@ -70,3 +72,43 @@ class EventFile:
         self._writer.add_event(
             event_pb2.Event(wall_time=time.time(), step=step, summary=summary_pb2.Summary(value=[value]))
         )
+
+
+def tensorboard(log_dir: Path) -> keras.callbacks.Callback:
+    """Return the callback that writes the values of every epoch for TensorBoard: Keras' own needs TensorFlow."""
+    if keras.backend.backend() == "tensorflow":
+        return keras.callbacks.TensorBoard(str(log_dir), write_graph=False)
+    return Scalars(log_dir)
+
+
+class Scalars(keras.callbacks.Callback):
+    """Writes the values of every epoch as ``keras.callbacks.TensorBoard`` does, on every backend of Keras.
+
+    Args:
+        log_dir: gets the folders ``train`` and ``validation``.
+
+    Raises:
+        ImportError: if ``tensorboard`` is not installed.
+    """
+
+    def __init__(self, log_dir: Path):
+        super().__init__()
+        require_tensorboard()
+        self._log_dir = log_dir
+        self._files: dict[str, EventFile] = {}
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Write the values and the learning rate."""
+        rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
+        for name, value in {**(logs or {}), "learning_rate": rate}.items():
+            part = "validation" if name.startswith("val_") else "train"
+            if part not in self._files:
+                self._files[part] = EventFile(self._log_dir / part)
+            self._files[part].scalar(f"epoch_{name.removeprefix('val_')}", float(value), epoch)
+        for file in self._files.values():
+            file.flush()
+
+    def on_train_end(self, logs=None):
+        """Close the files."""
+        while self._files:
+            self._files.popitem()[1].close()
