@@ -6,6 +6,7 @@ import keras
 
 from keras_coda.explanations.compiled import compiled_explainer
 from keras_coda.models.averages import separate_averages
+from keras_coda.models.distribution import any_batch_size, with_own_rows
 from keras_coda.models.label_guard import LabelGuard
 from keras_coda.models.losses import ClassAccuracy, OneVsAllCrossentropy
 from keras_coda.models.penalties import get_penalties, upgrade_penalties
@@ -181,7 +182,7 @@ class PenalizedModel(keras.Model):
         if validation_data is not None:
             pair = validation_data if isinstance(validation_data, (tuple, list)) else (validation_data, None)
             self._forget_other_labels("test_function", *pair[:2])
-        with guard.raising():
+        with guard.raising(), any_batch_size():
             history = super().fit(
                 guard.watch(x),
                 y,
@@ -226,7 +227,7 @@ class PenalizedModel(keras.Model):
             guard.check(y)
             x = guard.watch(x)
             self._forget_other_labels("test_function", x, y)
-        with guard.raising():
+        with guard.raising(), any_batch_size():
             return super().evaluate(
                 x,
                 y,
@@ -238,6 +239,22 @@ class PenalizedModel(keras.Model):
                 return_dict=return_dict,
                 **kwargs,
             )
+
+    def predict(self, x, batch_size=None, verbose="auto", steps=None, callbacks=None):
+        """Return the logits; see ``keras.Model.predict``, which has the same arguments.
+
+        Of several processes that train together on JAX each gets the logits of its own images.
+        """
+        with any_batch_size():
+            return super().predict(x, batch_size=batch_size, verbose=verbose, steps=steps, callbacks=callbacks)
+
+    def make_predict_function(self, force=False):
+        """Compile the prediction."""
+        made = None if force else self.predict_function
+        function = super().make_predict_function(force)
+        if keras.backend.backend() == "jax" and self.predict_function is not made:
+            self.predict_function = with_own_rows(self.predict_function)
+        return function
 
     def _forget_other_labels(self, name, x, y):
         """Drop a compiled function that was traced for labels of another rank.
