@@ -12,9 +12,9 @@ from keras_coda.exporters.bare_tensorflow import run_signatures
 from keras_coda.exporters.protos import read_signatures
 from keras_coda.exporters.schema import EXPLAIN, PREDICT
 from keras_coda.exporters.signatures import Signatures, require_tensorflow
-from keras_coda.exporters.single_file import require_finite_maps
+from keras_coda.exporters.single_file import example_inputs
 from keras_coda.utils.atomic import check_new, new_folder
-from keras_coda.utils.checks import require
+from keras_coda.utils.checks import require, require_finite_network
 
 _ANY_SIZE = 64  # height and width of the images to compare, if the network takes any
 
@@ -64,14 +64,25 @@ def export_saved_model(
         warmups.require_serving_api()
         rule = "Warm-up requests need images of one size"
         require(served.has_size, rule, "Pass `image_size`", image_size=served.image_size)
-    require_finite_maps(model, served)
+    functions = served.serving()
+    _require_finite(model, functions[EXPLAIN][0], example_inputs(served)["images"][:1])
     with new_folder(path) as folder:
         archive = keras.export.ExportArchive()  # `track` is not called: it would store the weights a second time
-        for name, (function, specs) in served.serving().items():
+        for name, (function, specs) in functions.items():
             archive.add_endpoint(name, function, input_signature=specs)
         archive.write_out(str(folder), verbose=verbose)
         if warmup:
             warmups.write_warmup(folder)
+
+
+def _require_finite(model, explain, images):
+    """Run an exported function, and raise ``NonFiniteNetworkError`` if logits or maps are not finite."""
+    import tensorflow as tf
+
+    try:
+        explain(tf.constant(images))
+    except tf.errors.InvalidArgumentError:
+        require_finite_network(model, logits_or_maps=np.array(np.nan))
 
 
 def compare_saved_model(model: keras.Model, folder: str | os.PathLike, images: np.ndarray | None = None) -> float:
