@@ -112,6 +112,8 @@ def run(name: str, number: int, scratch: Path, seed: int = 0, say: Callable[[str
             runs += 1
             if name != "export":
                 shutil.rmtree(out, ignore_errors=True)
+        elif name == "export" and command.result(out, runs).exists():  # killed after the version was complete
+            runs += 1
         problems += found
         how = "killed" if was_killed else f"ended with {process}"
         say(f"{name}: {how} after {seconds:.1f} s ({kills} of {number} kills), {len(found)} problems")
