@@ -1,9 +1,16 @@
-"""Random mutations and kills: ``python -m experiments.reliability fuzz|kills``.
+"""Random mutations of files and answers, and kills of commands.
 
-``fuzz``: 300 mutations each of image files, preset folders, checkpoints and answers of servers must end in a right
-result or a documented error, see :mod:`experiments.fuzzing`; it takes a minute on two cores. ``kills``: train, tune,
-export, explain and compare are killed 20 times each and must lose nothing, see :mod:`experiments.kills`; half an hour.
-The exit code is 1 if there are problems.
+    python -m experiments.reliability fuzz [--number 300]
+    python -m experiments.reliability kills [--number 20]
+
+``fuzz``: mutations of image files, preset folders, checkpoints and answers of servers must end in a right result or a
+documented error, see :mod:`experiments.fuzzing`. ``kills``: train, tune, export, explain and compare are killed at
+random and must lose nothing, see :mod:`experiments.kills`. The exit code is 1 if there are problems.
+
+Machine: 2 CPU cores, shared with other work.
+Hours: .02 for 300 mutations of each kind; .5 for 20 kills of each command on an idle machine, by estimate.
+Result: no problems in 300 mutations of each kind, nor in 18 kills of tune, 12 of train and 4 each of explain and compare;
+after 12 kills of export one retry ended with 1, where the kill had come after the export was complete.
 """
 
 import argparse
@@ -19,7 +26,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 def main() -> int:
     """Run the requested part; return the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m experiments.reliability", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m experiments.reliability", description=__doc__.partition("\n\n")[0])
     parts = parser.add_subparsers(dest="part", required=True)
     fuzz = parts.add_parser("fuzz", help="mutations of files and answers")
     fuzz.add_argument("names", nargs="*", metavar="kind", help="images, presets, checkpoints, answers; default: all")
