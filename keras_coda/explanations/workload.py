@@ -57,7 +57,7 @@ class Workload:
     def needs_tiles(self, targets: int) -> bool:
         """Tell whether tiles are better than whole images, which they are exact for if all layers have windows.
 
-        They are where one image with one class is too much, up to twice of :data:`FLOATS`, since the forward pass is
+        They are where one image with one class is too much, up to twice of ``FLOATS``, since the forward pass is
         computed twice for tiles. And they are where whole images leave room for fewer classes at a time, since the
         forward pass is repeated for each group of classes.
         """
