@@ -1,5 +1,6 @@
 """One progress bar for everything that takes time, and the number of batches of a data set."""
 
+import contextlib
 import time
 from collections.abc import Iterable, Iterator, Sized
 
@@ -76,8 +77,12 @@ def length(dataset: Iterable) -> int | None:
 
 
 def is_infinite(dataset: Iterable) -> bool:
-    """Return whether a ``tf.data.Dataset`` is known to have no end; False for other iterables."""
-    return hasattr(dataset, "cardinality") and int(dataset.cardinality()) == -1  # tf.data.INFINITE_CARDINALITY
+    """Return whether a data set is known to have no end: a ``tf.data.Dataset``, or a ``keras.utils.PyDataset``."""
+    if hasattr(dataset, "cardinality"):
+        return int(dataset.cardinality()) == -1  # tf.data.INFINITE_CARDINALITY
+    with contextlib.suppress(NotImplementedError):  # a PyDataset that does not know
+        return getattr(dataset, "num_batches", 0) is None
+    return False
 
 
 def steps_per_epoch(dataset: Iterable) -> int:

@@ -1,6 +1,7 @@
 import contextlib
 import itertools
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -61,3 +62,19 @@ def test_length_of_data_sets():
         steps_per_epoch(data.repeat())
     with pytest.raises(ValueError, match="at least one batch"):
         steps_per_epoch([])
+
+
+def test_a_py_dataset_without_end_is_refused_and_one_without_a_length_is_counted():
+    class Endless(keras.utils.PyDataset):
+        num_batches = None
+
+        def __getitem__(self, index):
+            return index
+
+    class Two(Endless):
+        num_batches = 2
+
+    assert (is_infinite(Endless()), is_infinite(Two()), length(Endless())) == (True, False, None)
+    assert steps_per_epoch(Two()) == 2
+    with pytest.raises(ValueError, match="must come to an end"):
+        steps_per_epoch(Endless())
