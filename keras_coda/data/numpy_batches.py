@@ -136,7 +136,7 @@ class Batches(keras.utils.PyDataset):
         self._images, self._labels = images, np.asarray(labels, "int32")
         self._batch_size, self._change, self._seed = batch_size, change, seed
         self._epoch = 0
-        self._order = self._shuffled()
+        self._order = 0, self._shuffled(0)  # an epoch, and its order
         is_small = math.prod(images.shape) * np.dtype(images.dtype).itemsize <= memory
         self._kept = np.empty(images.shape, images.dtype) if are_files and is_small else None
         self._is_kept = np.zeros(len(self._labels), bool)
@@ -147,10 +147,13 @@ class Batches(keras.utils.PyDataset):
     def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         if not 0 <= index < len(self):
             raise IndexError(f"There are {len(self)} batches. Received: index={index}")
-        chosen = self._order[index * self._batch_size : (index + 1) * self._batch_size]
+        epoch, order = self._order
+        if epoch != self._epoch:
+            epoch, order = self._order = self._epoch, self._shuffled(self._epoch)
+        chosen = order[index * self._batch_size : (index + 1) * self._batch_size]
         images = self._read(chosen)
         if self._change is not None:
-            images = self._change(images, np.random.default_rng([self._seed or 0, self._epoch, index]))
+            images = self._change(images, np.random.default_rng([self._seed or 0, epoch, index]))
         return images, self._labels[chosen]
 
     def __iter__(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -164,13 +167,12 @@ class Batches(keras.utils.PyDataset):
         return iter(self)
 
     def on_epoch_end(self) -> None:
-        """Shuffle anew."""
-        self._epoch += 1
-        self._order = self._shuffled()
+        """Shuffle anew for the next epoch."""
+        self._epoch += 1  # and nothing else: Python may close an iterator when NumPy is gone
 
-    def _shuffled(self):
+    def _shuffled(self, epoch):
         order = np.arange(len(self._labels))
-        return order if self._seed is None else np.random.default_rng([self._seed, self._epoch]).permutation(order)
+        return order if self._seed is None else np.random.default_rng([self._seed, epoch]).permutation(order)
 
     def _read(self, chosen):
         if isinstance(self._images, np.ndarray):
