@@ -1,9 +1,11 @@
 """Random changes of training images, and how images are made ready for training."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import keras
+from keras import ops
 
 from keras_coda.utils.checks import check_int, require
 
@@ -106,3 +108,36 @@ def augmentation(
     layers = layers or [keras.layers.Identity(dtype="float32")]
     source = (*(crop_from or image_shape[:2]), image_shape[2])
     return keras.Sequential([keras.Input(source), *layers], name="augmentation")
+
+
+def layer_on_one_image(layer: keras.Layer, image_shape: Sequence[int | None]) -> Callable[[Any, Any], Any]:
+    """Return the function that applies a layer to one image, with random numbers that belong to this image alone.
+
+    Called as usual, layers draw random numbers from one state that they share, so images that are augmented in parallel
+    would get numbers that depend on timing. Here the state is an argument of the call: its first half is the seed of
+    the layer, its second half a number drawn for the image.
+
+    Args:
+        layer: Keras layer or model, called on ``(1, H, W, C)`` with ``training=True``.
+        image_shape: ``(H, W, C)``.
+
+    Returns:
+        A function of an image ``(H, W, C)`` and an integer, to the image in float32; with ``keras.ops`` only.
+    """
+    # A model takes `training`, whether its layers do or not.
+    model = layer if isinstance(layer, keras.Model) else keras.Sequential([layer])
+    if not model.built:
+        model.build((1, *image_shape))
+    weights = [ops.convert_to_numpy(variable) for variable in model.trainable_variables]
+    state = [ops.convert_to_numpy(variable) for variable in model.non_trainable_variables]
+    is_seed = [variable.name == "seed_generator_state" for variable in model.non_trainable_variables]
+
+    def augment(image, draw):
+        own = [
+            ops.stack([value[0], ops.cast(draw, value.dtype)]) if seed else value
+            for value, seed in zip(state, is_seed, strict=True)
+        ]
+        output, _ = model.stateless_call(weights, own, image[None], training=True)
+        return ops.cast(output[0], "float32")
+
+    return augment

@@ -11,7 +11,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_coda.data.augmenting import Plan, augmentation
+from keras_coda.data.augmenting import Plan, augmentation, layer_on_one_image
 from keras_coda.data.resizing import resize
 from keras_coda.utils.checks import require
 from keras_coda.utils.memory import available_memory, readable_size
@@ -228,15 +228,7 @@ def layer_calls(layer: keras.Layer, image_shape: Sequence[int]) -> Change:
         layer: layer or model, called on ``(1, H, W, C)`` with ``training=True``.
         image_shape: ``(H, W, C)``.
     """
-    model = layer if isinstance(layer, keras.Model) else keras.Sequential([layer])  # takes `training` in any case
-
-    def one(image, draw):
-        states = [
-            ops.stack([value[0], ops.cast(draw, value.dtype)]) if is_seed else value
-            for value, is_seed in zip(state, is_seeds, strict=True)
-        ]
-        output, _ = model.stateless_call(weights, states, image[None], training=True)
-        return ops.cast(output[0], "float32")
+    one = layer_on_one_image(layer, image_shape)
 
     def one_by_one(images, draws):
         return ops.stack([one(image, draw) for image, draw in zip(images, draws, strict=True)])
@@ -253,11 +245,6 @@ def layer_calls(layer: keras.Layer, image_shape: Sequence[int]) -> Change:
             changed = run(images, draws)
         return ops.convert_to_numpy(changed)
 
-    if not model.built:
-        model.build((1, *image_shape))
-    weights = [ops.convert_to_tensor(variable) for variable in model.trainable_variables]
-    state = [ops.convert_to_tensor(variable) for variable in model.non_trainable_variables]
-    is_seeds = [variable.name == "seed_generator_state" for variable in model.non_trainable_variables]
     run = one_by_one
     if keras.backend.backend() == "jax":
         import jax

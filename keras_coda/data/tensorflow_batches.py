@@ -4,10 +4,9 @@ import math
 import os
 from typing import TYPE_CHECKING, Any
 
-import keras
 import numpy as np
 
-from keras_coda.data.augmenting import Plan, augmentation
+from keras_coda.data.augmenting import Plan, augmentation, layer_on_one_image
 from keras_coda.data.folders import Files
 from keras_coda.data.images import read_image, resizing
 
@@ -101,11 +100,7 @@ def dataset(images, labels, *, is_training: bool, seed: int, memory: int) -> "tf
 
 
 def augment_images(images, layer, seed):
-    """Apply a layer to each image, with random numbers that belong to this image alone.
-
-    Called as usual, layers draw random numbers from one state that they share, so images that are augmented in parallel
-    would get numbers that depend on timing. Here the state is an argument of the call: its first half is the seed of
-    the layer, its second half a number drawn for the image.
+    """Apply a layer to each image, see :func:`keras_coda.data.augmenting.layer_on_one_image`.
 
     Args:
         images: `tf.data.Dataset` of `(image, label)`, images `(H, W, C)`.
@@ -117,20 +112,9 @@ def augment_images(images, layer, seed):
     """
     import tensorflow as tf
 
-    if not isinstance(layer, keras.Model):  # a model takes `training`, whether its layers do or not
-        layer = keras.Sequential([layer])
-    if not layer.built:
-        layer.build((1, *images.element_spec[0].shape))
-
-    weights = [keras.ops.convert_to_numpy(v) for v in layer.trainable_variables]
-    state = [keras.ops.convert_to_numpy(v) for v in layer.non_trainable_variables]
-    is_seed = [v.name == "seed_generator_state" for v in layer.non_trainable_variables]
-
-    def augment(image_and_label, draw):
-        image, label = image_and_label
-        own = [tf.stack([v[0], tf.cast(draw, v.dtype)]) if seed else v for v, seed in zip(state, is_seed, strict=True)]
-        output, _ = layer.stateless_call(weights, own, image[None], training=True)
-        return tf.cast(output[0], "float32"), label
-
+    augment = layer_on_one_image(layer, images.element_spec[0].shape)
     draws = tf.data.Dataset.random(seed=seed, rerandomize_each_iteration=True)
-    return tf.data.Dataset.zip(images, draws).map(augment, num_parallel_calls=tf.data.AUTOTUNE)
+    return tf.data.Dataset.zip(images, draws).map(
+        lambda image_and_label, draw: (augment(image_and_label[0], draw), image_and_label[1]),
+        num_parallel_calls=tf.data.AUTOTUNE,
+    )

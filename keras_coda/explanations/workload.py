@@ -55,11 +55,11 @@ class Workload:
         return math.prod(self.shapes[0]) + sum(kept) + max(passing)
 
     def needs_tiles(self, targets: int) -> bool:
-        """Tell whether tiles are better than whole images, which they are exact for if all layers have windows.
+        """Tell whether to explain an image in tiles. Only layers with windows can be tiled exactly.
 
-        They are where one image with one class is too much, up to twice of ``FLOATS``, since the forward pass is
-        computed twice for tiles. And they are where whole images leave room for fewer classes at a time, since the
-        forward pass is repeated for each group of classes.
+        Tiles compute the forward pass twice. So they are used if one image with one class needs more than twice
+        ``FLOATS``, or if a whole image leaves room for fewer classes at a time than a tile: then the forward pass would
+        be repeated for each group of classes.
         """
         if self.windows is None or self.floats(targets) <= FLOATS:
             return False

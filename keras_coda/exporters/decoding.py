@@ -200,7 +200,7 @@ def _decode_gif(content):
     checks = [_check_size(height, width), _refuse(is_known, "it is a GIF of another version than 87a and 89a")]
     with tf.control_dependencies(checks):
         pixels = tf.io.decode_image(content.data, channels=3, expand_animations=False)
-    # The size is that of the largest picture of the file, not that of the whole.
+    # TensorFlow gives the result the size of the largest picture in the file, which may differ from the canvas.
     shape, picture = tf.shape(pixels, tf.int64), _find_gif_picture(content)
     right, bottom = (content.number(picture + i, 2, True) + content.number(picture + i + 4, 2, True) for i in (1, 3))
     is_large_enough = (shape[0] >= height) & (shape[1] >= width)

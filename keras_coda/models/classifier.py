@@ -66,21 +66,6 @@ class ExplainableClassifier(PenalizedModel):
         self.new_layers: tuple[str, ...] = ()
         self.compile()
 
-    def predict(self, x, batch_size=None, verbose="auto", steps=None, callbacks=None):
-        """Return logits, not probabilities: ``(N, num_classes)`` float32. Their sigmoids are the probabilities.
-
-        The largest logit is that of the predicted class. ``keras.ops.sigmoid(logits)`` are the probabilities. Classes
-        are not exclusive: probabilities need not sum to 1, and a softmax would be wrong. :meth:`explain` returns both.
-
-        Args:
-            x: images ``(N, H, W, c)``, pixels in [0, 255], or a data set, as for ``keras.Model.predict``.
-            batch_size: as for ``keras.Model.predict``, like the other arguments.
-            verbose: whether to show progress.
-            steps: number of batches to predict; None: all.
-            callbacks: list of Keras callbacks.
-        """
-        return super().predict(x, batch_size=batch_size, verbose=verbose, steps=steps, callbacks=callbacks)
-
     def explain(
         self,
         images,

@@ -11,6 +11,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_coda.models.losses import soft_labels
 from keras_coda.utils.checks import to_numpy
 from keras_coda.utils.errors import InvalidLabelsError
 from keras_coda.utils.labels import check_training_labels, is_index
@@ -77,8 +78,7 @@ class LabelGuard:
 
         def soft(labels):
             self.check(labels)
-            is_index = labels.ndim == 1 or labels.shape[1] == 1
-            return np.float32(np.eye(self._num_classes)[labels.reshape(-1).astype(int)] if is_index else labels)
+            return keras.ops.convert_to_numpy(soft_labels(labels, self._num_classes))
 
         def checked(images, labels, *rest):
             if self._strict and not is_known:  # the loss tells the forms of labels by their static shape

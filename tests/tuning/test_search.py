@@ -19,7 +19,7 @@ import pytest
 from keras_coda.training.recipes import Recipe
 from keras_coda.tuning import HYPERPARAMETERS, METRICS, CoDAHyperModel, TemperatureStudy, TuningResult, tune
 from tests.helpers.quarters import FAST, Killed
-from tests.helpers.searches import FIXED, search
+from tests.helpers.searches import FIXED, cold_history, search
 
 pytestmark = pytest.mark.slow
 
@@ -171,11 +171,7 @@ def kill(monkeypatch):
         def fit(self, hp, model, **kwargs):
             if next(count) == number:
                 raise Killed
-            history = keras.callbacks.History()
-            logs = dict.fromkeys(("val_accuracy", "localization"), 1 / hp.get("temperature"))
-            logs |= {"localization_error": 0.0, "localization_grids": 1.0}
-            history.history = {name: [value] for name, value in logs.items()}
-            return history
+            return cold_history(hp)
 
         monkeypatch.setattr(CoDAHyperModel, "fit", fit)
 
