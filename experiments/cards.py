@@ -2,19 +2,27 @@
 
 import keras_coda
 
-_DATA = {
-    "coda_xs_cifar10": """CIFAR-10 (Krizhevsky 2009): 32×32 color photographs of ten classes. The first 4,500 training
+_CIFAR10 = """CIFAR-10 (Krizhevsky 2009): 32×32 color photographs of ten classes. The first 4,500 training
 images of each class (as JPEG files) were used for training, and the last 500 of each for validation. The test images
-were used neither for training nor for choosing the network.""",
+were used neither for training nor for choosing the network."""
+_DATA = {
+    "coda_s_cifar10": _CIFAR10,
+    "coda_xs_cifar10": _CIFAR10,
     "coda_digits": """The 1,797 8×8 digits that come with scikit-learn (UCI, Alpaydin and Kaynak 1998), four fifths of
 them to train on; `keras_coda.data.load("digits")` makes the same split.""",
 }
-_AUGMENTATION = {"coda_xs_cifar10": "flips and crops (4 pixels)", "coda_digits": "no augmentation"}
-_LIMITS = {
-    "coda_xs_cifar10": """- It knows ten classes of centered objects. For other objects, and for larger pictures, a high
+_AUGMENTATION = dict.fromkeys(("coda_s_cifar10", "coda_xs_cifar10"), "flips and crops (4 pixels)")
+_AUGMENTATION |= {"coda_digits": "no augmentation"}
+_IMAGES = {"train": "training", "validation": "validation"}
+_TEN_CLASSES = """- It knows ten classes of centered objects. For other objects, and for larger pictures, a high
   probability means nothing.
-- It was trained for hours on two CPU cores and has not converged. It is meant for learning, tests and demonstrations;
-  CoDA-Nets can reach a higher accuracy on CIFAR-10.
+"""
+_LIMITS = {
+    "coda_s_cifar10": f"""{_TEN_CLASSES}- It classifies all of its training images correctly, and is too certain of its
+  errors. It was trained with flips and crops only; stronger augmentation should help.
+""",
+    "coda_xs_cifar10": f"""{_TEN_CLASSES}- It was trained for hours on two CPU cores and has not converged. It is meant
+  for learning, tests and demonstrations; CoDA-Nets can reach a higher accuracy on CIFAR-10.
 """,
     "coda_digits": "- It is meant for demonstrations and tests: 8×8 pixels, ten digits of one source.\n",
 }
@@ -50,9 +58,11 @@ def write(record: dict) -> None:
         text += (
             f"{number}. {stage['epochs']} epochs at temperature {stage['temperature']:g}, batches of "
             f"{stage['batch_size']}, {stage['optimizer']}, peak rate {rate:g}, {stage['dtype']}, "
-            f"{_AUGMENTATION[preset]}{dropout}; {stage['seconds_per_epoch']:.0f} s per epoch (median) on two "
-            f"cores; validation accuracy afterwards {stage['validation_accuracy']:.2%}."
+            f"{_AUGMENTATION[preset]}{dropout}; {_time(stage)}."
         )
+        for name in _IMAGES:
+            if f"{name}_accuracy" in stage:
+                text += f" Accuracy afterwards on {_IMAGES[name]} images: {stage[f'{name}_accuracy']:.2%}."
         if "averaged" in stage:
             share = stage["averaged"]
             text += f" Kept: the mean of the weights before ({1 - share:.0%}) and after it ({share:.0%})."
@@ -67,3 +77,8 @@ def write(record: dict) -> None:
     text += "- A contribution map is exact about this network, not about the world: it shows what the network used.\n"
     folder = keras_coda.models.preset_folder(preset)
     (folder / "README.md").write_text(text, encoding="utf-8")
+
+
+def _time(stage) -> str:
+    seconds = f"{stage['seconds_per_epoch']:.{0 if stage['seconds_per_epoch'] > 10 else 1}f} s per epoch"
+    return f"{seconds} on one {stage['machine']}" if "machine" in stage else f"{seconds} (median) on two cores"

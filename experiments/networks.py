@@ -3,6 +3,7 @@
     python -m experiments digits                                   # coda_digits
     python -m experiments cifar10 --cifar10 photos/cifar10         # coda_xs_cifar10; the same command continues
     python -m experiments cifar10 --cifar10 photos/cifar10 --grids 4 --images 64 --alone 200 384    # as reported
+    python -m experiments cifar10_s --cifar10 photos/cifar10 --grids 4 --images 64 --alone 100 128  # coda_s_cifar10
 
 Machine: 2 cores of an AMD EPYC, float32.
 Hours:   digits 0.1. cifar10 0.9 with the numbers of grids and images that were reported (4 and 64 for all methods, 200
@@ -38,7 +39,9 @@ def load(source: str, preset: str):
     return keras_coda.data.load(source, image_size=tuple(size), augment=False)
 
 
-def run(preset: str, source: str, quick: bool, *, n_grids: int, n_images: int, alone: tuple[int, int]) -> dict:
+def run(
+    preset: str, source: str, quick: bool, *, n_grids: int, n_images: int, alone: tuple[int, int], post_hoc: bool = True
+) -> dict:
     """Measure a shipped network.
 
     Args:
@@ -48,6 +51,7 @@ def run(preset: str, source: str, quick: bool, *, n_grids: int, n_images: int, a
         n_grids: grids on which all methods are compared.
         n_images: images on which all methods are compared.
         alone: grids and images on which only the contribution maps are measured; 500 and 1,024 in the paper.
+        post_hoc: whether other methods are compared.
 
     Returns:
         a dict of JSON values; the figures are written to ``docs/results``.
@@ -61,11 +65,12 @@ def run(preset: str, source: str, quick: bool, *, n_grids: int, n_images: int, a
     least = pixel_removal(model, data.validation, n_images=alone[1])
     most = pixel_removal(model, data.validation, n_images=n_images, order="most")
     kept = KEPT / f"{preset}{'-quick' * quick}"
-    methods, sizes = [*posthoc.methods(), *TF_EXPLAIN], {"n_grids": n_grids, "n_images": n_images}
+    methods, sizes = [*posthoc.methods(), *TF_EXPLAIN] if post_hoc else [], {"n_grids": n_grids, "n_images": n_images}
     comparison = compare(model, data.validation, methods, **sizes, out=kept)
 
     PICTURES.mkdir(parents=True, exist_ok=True)
-    save_picture(comparison.plot(), PICTURES / f"{preset}-comparison.png")
+    if methods:
+        save_picture(comparison.plot(), PICTURES / f"{preset}-comparison.png")
     images, _ = next(iter(data.validation))
     save_picture(model.explain(images[:6].numpy()).plot(), PICTURES / f"{preset}-maps.png")
     return {

@@ -2,8 +2,9 @@
 
     python -m experiments.ship PRESET RUN [RUN ...]
 
-Each RUN is a folder of ``keras-coda train`` that started from the network of the RUN before it. The network of the last
-RUN is shipped, with float16 weights; it replaces a shipped network of the same name.
+Each RUN is a folder of ``keras-coda train`` that started from the network of the RUN before it, or one of
+``python -m benchmarks.gpu train``. The network of the last RUN is shipped, with float16 weights; it replaces a shipped
+network of the same name. What was recorded about a training on a GPU is kept in ``experiments/results/PRESET``.
 
 Machine: any.
 Hours:   none; seconds. The model cards list how long the trainings took.
@@ -12,6 +13,7 @@ Result:  ``keras_coda/models/shipped/PRESET``; afterwards run ``python -m experi
 
 import argparse
 import csv
+import json
 import shutil
 from pathlib import Path
 
@@ -36,12 +38,13 @@ def main() -> None:
         "(arXiv 2109.01903)",
     )
     args = parser.parse_args()
-    *earlier, model = (keras_coda.CoDANet.from_preset(run / "model") for run in args.runs)
+    *earlier, model = (keras_coda.CoDANet.from_preset(_network(run)) for run in args.runs)
     before = (
         presets.read(presets.preset_folder(args.preset))[0]["training_figures"]["stages"] if args.from_shipped else []
     )
     stages = before + [_stage(each, run) for each, run in zip((*earlier, model), args.runs, strict=True)]
-    model.training_figures = {"stages": stages, "validation_accuracy": stages[-1]["validation_accuracy"]}
+    model.training_figures = {"stages": stages}
+    model.training_figures |= {name: stages[-1][name] for name in ("validation_accuracy",) if name in stages[-1]}
     if args.average is not None:
         if not 0 < args.average < 1:
             parser.error(f"SHARE must be between 0 and 1. Received: {args.average}")
@@ -53,11 +56,27 @@ def main() -> None:
     folder = ROOT / "keras_coda" / "models" / "shipped" / args.preset
     shutil.rmtree(folder, ignore_errors=True)
     model.save_to_preset(folder, weights_dtype="float16")
+    records = [path for path in (args.runs[-1] / name for name in _RECORDS) if path.exists()]
+    if len(records) == len(_RECORDS):
+        kept = ROOT / "experiments" / "results" / args.preset
+        kept.mkdir(exist_ok=True)
+        for path in records:
+            shutil.copy(path, kept)
     print(f"wrote {folder.relative_to(ROOT)}; `python -m experiments` measures it")
+
+
+_RECORDS = ("training.json", "arguments.json", "log.csv")  # of a training on a GPU
+
+
+def _network(run):
+    """The preset folder in the folder of a training."""
+    return run / "model" if (run / "model").exists() else max((run / "weights").iterdir())
 
 
 def _stage(model, run):
     """What a model card says about one training."""
+    if (run / _RECORDS[0]).exists():
+        return _stage_on_device(model, run)
     figures = dict(model.training_figures)
     arguments = figures.pop("arguments")
     with (run / "log.csv").open(encoding="utf-8", newline="") as file:
@@ -71,6 +90,29 @@ def _stage(model, run):
         "seed": arguments["seed"],
         "validation_accuracy_by_epoch": curve,
     }
+
+
+def _stage_on_device(model, run):
+    """The same about a training of ``python -m benchmarks.gpu train``."""
+    record, arguments = (json.loads((run / name).read_text(encoding="utf-8")) for name in _RECORDS[:2])
+    figures, accuracy = record["results"]["training"], record["results"].get("accuracy")
+    return {
+        "epochs": round(figures["epochs"]),
+        "seconds": figures["seconds"],
+        "seconds_per_epoch": figures["seconds"] / figures["epochs"],
+        "machine": record["device"]["kind"],
+        "optimizer": "Adam, linear warm-up, cosine decay to 0"
+        + f", moving average of the weights ({arguments['ema']:g})" * bool(arguments["ema"]),
+        "learning_rate": arguments["rate"],
+        "train_loss": figures["loss"],
+        "train_accuracy": figures["accuracy"],
+        "versions": {"python": record["python"], **record["versions"]},
+        "date": record["date"][:10],
+        "temperature": model.temperature,
+        "batch_size": arguments["batch"],
+        "dtype": {"bfloat16": "mixed_bfloat16"}.get(arguments["precision"], arguments["precision"]),
+        "seed": arguments["seed"],
+    } | ({"validation_accuracy": accuracy["accuracy"]} if accuracy else {})
 
 
 if __name__ == "__main__":
