@@ -10,6 +10,8 @@ from keras_coda_cli.common import Parser, load_without_package, positive
 
 PRECISIONS = ("float32", "tf32", "bfloat16")
 TASKS = ("training", "prediction", "one map", "ten maps")
+# XLA tries many of Triton's matrix products for each of about 150: not done after 80 s, and 9 s without (one H100).
+_XLA_FLAGS = "--xla_gpu_enable_triton_gemm=false"
 IMAGES = "digits, random, or a file of images that `pack` wrote"
 
 
@@ -24,6 +26,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     os.environ["KERAS_BACKEND"] = "jax"
     os.environ.setdefault("XLA_PYTHON_CLIENT_MEM_FRACTION", "0.9")
+    os.environ.setdefault("XLA_FLAGS", _XLA_FLAGS)
     if args.command == "train":
         from benchmarks.gpu.run import run
     else:
@@ -62,14 +65,19 @@ def _add_train(parser):
     parser.add_argument("--seconds", type=_number, default=400, help="of training, without compilation")
     parser.add_argument("--total", type=_number, help="let training end this many seconds after the start, ...")
     parser.add_argument("--reserve", type=_number, default=100, help="... less these, for the evaluation")
-    parser.add_argument("--batch", type=positive, default=256, help="images per step")
+    parser.add_argument("--batch", type=positive, default=128, help="images per step")
     parser.add_argument("--chunk", type=positive, default=50, help="steps per call of the compiled program")
     parser.add_argument("--rate", type=_number, default=2e-3, help="largest learning rate of Adam")
     parser.add_argument("--temperature", type=_number, help="default: the preset's")
     parser.add_argument("--ema", type=_momentum, default=0.999, help="momentum of the average of the weights; 0: none")
     parser.add_argument("--clip", type=_norm, default=0.0, help="largest global norm of the gradients; 0: no limit")
     parser.add_argument("--precision", choices=PRECISIONS, default="bfloat16", help="of training")
-    parser.add_argument("--no-augment", dest="augment", action="store_false", help="no flips, no crops")
+    parser.add_argument(
+        "--augment",
+        choices=("none", "flip_crop", "strong"),
+        default="flip_crop",
+        help="strong: also turned, sheared, scaled, changed in color, and in part covered",
+    )
     parser.add_argument("--save-every", type=_number, default=60, help="seconds from one file of weights to the next")
     parser.add_argument("--held-out", type=positive, help="images to evaluate on; default: 500 per class or a fifth")
     parser.add_argument("--grids", type=positive, default=500, help="grids of the localization metric")

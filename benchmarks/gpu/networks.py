@@ -45,7 +45,11 @@ PRECISIONS = {
 def network(preset: str, precision: str = "float32", **overrides) -> keras_coda.CoDANet:
     """Return a network of a preset's architecture with untrained weights."""
     policy = PRECISIONS[precision].policy
-    return keras_coda.CoDANet.from_preset(preset, load_weights=False, dtype=policy, **overrides)
+    with jax.default_device(jax.devices("cpu")[0]):  # many small programs, which compile faster there
+        model = keras_coda.CoDANet.from_preset(preset, load_weights=False, dtype=policy, **overrides)
+    for variable in model.variables:
+        variable.assign(jax.device_put(variable.value, jax.devices()[0]))
+    return model
 
 
 def values(variables: Sequence[keras.Variable]) -> list[jax.Array]:

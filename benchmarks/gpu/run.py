@@ -81,7 +81,9 @@ def _train(args, start, model, data, weights, log):
     if before.get("seconds", 0.0) >= args.seconds:
         return {"training": before}
     pad = min(4, min(data.images.shape[1:3]) // 8)  # the papers' 4 pixels of 32
-    augment = {"pad": pad if args.augment else 0, "flip": args.augment and data.may_flip}
+    is_plain = args.augment == "none"
+    augment = {"pad": 0 if is_plain else pad, "flip": not is_plain and data.may_flip}
+    augment |= {"distort": args.augment == "strong"}
     options = {"precision": args.precision, "batch": args.batch, "chunk": args.chunk, "seed": args.seed}
     options |= {"ema": args.ema, "clip": args.clip, **augment}
     trainer = Trainer(model, data.images, data.labels, **options)

@@ -12,24 +12,8 @@ import keras
 import numpy as np
 
 import keras_coda
+from benchmarks.gpu import augmenting
 from benchmarks.gpu.networks import PRECISIONS, values
-
-
-def augment(images: jax.Array, key: jax.Array, pad: int, flip: bool) -> jax.Array:
-    """Return random crops of the zero-padded images, and flip half of them, with a draw per image; uint8 as given."""
-    key_flip, key_crop = jax.random.split(key)
-    if flip:
-        is_flipped = jax.random.bernoulli(key_flip, 0.5, (len(images),))
-        images = jnp.where(is_flipped[:, None, None, None], images[:, :, ::-1], images)
-    if not pad:
-        return images
-    padded = jnp.pad(images, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
-    corners = jax.random.randint(key_crop, (len(images), 2), 0, 2 * pad + 1)
-
-    def crop(image, corner):
-        return jax.lax.dynamic_slice(image, (corner[0], corner[1], 0), images.shape[1:])
-
-    return jax.vmap(crop)(padded, corners)
 
 
 class Trainer:
@@ -46,6 +30,7 @@ class Trainer:
         clip: largest global norm of the gradients; 0 for no limit.
         pad: pixels of padding from which crops are taken.
         flip: whether half of the images are flipped.
+        distort: whether images are distorted, too, see :func:`benchmarks.gpu.augmenting.distort`.
         seed: of order and augmentation.
 
     Attributes:
@@ -66,10 +51,11 @@ class Trainer:
         clip: float = 0.0,
         pad: int = 4,
         flip: bool = True,
+        distort: bool = False,
         seed: int = 0,
     ):
         self.model, self.batch, self.chunk = model, batch, chunk
-        self._precision, self._pad, self._flip = PRECISIONS[precision], pad, flip
+        self._precision, self._pad, self._flip, self._distort = PRECISIONS[precision], pad, flip, distort
         options = {"use_ema": True, "ema_momentum": ema} if ema else {}
         self.optimizer = keras.optimizers.Adam(1.0, global_clipnorm=clip or None, **options)
         self.optimizer.build(model.trainable_variables)
@@ -129,7 +115,8 @@ class Trainer:
 
     def _step(self, images, labels, state, indices, rate):
         key, own = jax.random.split(state["key"])
-        x, y = augment(images[indices], own, self._pad, self._flip).astype("float32"), labels[indices]
+        x, y = augmenting.flip_crop(images[indices], own, self._pad, self._flip).astype("float32"), labels[indices]
+        x = augmenting.distort(x, jax.random.fold_in(own, 1)) if self._distort else x
 
         def objective(trained):
             logits, other = self.model.stateless_call(trained, state["other"], x, training=True)

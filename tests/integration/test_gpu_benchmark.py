@@ -33,6 +33,7 @@ ROOT = Path(__file__).resolve().parents[2]
         (["train", "--seconds", "nan"], "must be above 0"),
         (["train", "--ema", "1"], "must be at least 0 and below 1"),
         (["train", "--clip", "-1"], "must be above 0"),
+        (["train", "--augment", "weak"], "invalid choice"),
         (["table", "--batch", "0"], "must be at least 1"),
         (["table", "--precision", "int8"], "invalid choice"),
         (["pack", "--cifar10", "missing"], "must be a folder"),
@@ -105,10 +106,10 @@ def test_other_files_and_images_of_several_sizes_are_refused(folder, tmp_path):
 def test_augmented_images_are_crops_of_the_padded_ones(pad, flip):
     import jax
 
-    from benchmarks.gpu.step import augment
+    from benchmarks.gpu.augmenting import flip_crop
 
     images = np.random.default_rng(0).integers(1, 256, (64, 5, 4, 2), "uint8")
-    results = np.asarray(augment(images, jax.random.key(0), pad, flip))
+    results = np.asarray(flip_crop(images, jax.random.key(0), pad, flip))
     assert results.dtype == np.uint8
     padded = np.pad(images, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
     found = set()
@@ -121,6 +122,26 @@ def test_augmented_images_are_crops_of_the_padded_ones(pad, flip):
         }
         found |= {key for key, crop in crops.items() if np.array_equal(crop, result)}
     assert len(found) > 0.6 * (2 * pad + 1) ** 2 * (1 + flip)  # nearly all of them occur among 64
+
+
+def test_distorted_images_keep_what_does_not_depend_on_the_distortion():
+    import jax
+
+    from benchmarks.gpu.augmenting import distort
+
+    flat = np.broadcast_to(np.linspace(60, 120, 32)[:, None, None, None], (32, 16, 16, 3)).astype("uint8")
+    results = np.asarray(distort(flat, jax.random.key(0)))
+    assert results.dtype == np.float32
+    for image, result in zip(flat, results, strict=True):  # warped, one color is the same one, but for its brightness
+        seen = result[np.abs(result[..., 0] - 127.5) > 1e-3]
+        np.testing.assert_allclose(seen, np.broadcast_to(seen[0], seen.shape), rtol=1e-5)
+        assert 0.6 * image.max() - 1e-3 <= seen[0, 0] <= 1.4 * image.max() + 1e-3
+        assert len(seen) >= 0.75 * 16 * 16 - 16
+    images = np.random.default_rng(0).integers(0, 256, (8, 16, 16, 3), "uint8")
+    changed = np.asarray(distort(images, jax.random.key(1)))
+    assert changed.min() >= 0
+    assert changed.max() <= 255
+    assert len({np.abs(a - b).mean() for a, b in zip(changed, images, strict=True)}) == 8  # to each its own draws
 
 
 # === Training by time ===
