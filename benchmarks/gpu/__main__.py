@@ -11,7 +11,7 @@ from keras_coda_cli.common import Parser, load_without_package, positive
 PRECISIONS = ("float32", "tf32", "bfloat16")
 TASKS = ("training", "prediction", "one map", "ten maps")
 # XLA tries many of Triton's matrix products for each of about 150: not done after 80 s, and 9 s without (one H100).
-_XLA_FLAGS = "--xla_gpu_enable_triton_gemm=false"
+XLA_FLAGS = "--xla_gpu_enable_triton_gemm=false"
 IMAGES = "digits, random, or a file of images that `pack` wrote"
 
 
@@ -26,7 +26,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     os.environ["KERAS_BACKEND"] = "jax"
     os.environ.setdefault("XLA_PYTHON_CLIENT_MEM_FRACTION", "0.9")
-    os.environ.setdefault("XLA_FLAGS", _XLA_FLAGS)
+    os.environ.setdefault("XLA_FLAGS", XLA_FLAGS)
     if args.command == "train":
         from benchmarks.gpu.run import run
     else:
