@@ -197,15 +197,14 @@ class Explanation:
         """Render the linear map in color, see :func:`keras_coda.visualization.to_rgba`.
 
         Returns:
-            ``(B, K, H, W, 4)`` in [0, 1]: opacity is the strength of a pixel's weights, color that of its positive
-            ones.
+            ``(B, K, H, W, 4)`` in [0, 1]: color is what the weights of a pixel respond to, opacity how strong they are.
 
         Raises:
             ValueError: if the explanation has no linear map, or that of an inner layer.
         """
-        from keras_coda.visualization import maps
+        from keras_coda.visualization.colors import to_rgba
 
-        return maps.to_rgba(self._colored_linear_map(), **kwargs)
+        return to_rgba(self._colored_linear_map(), **kwargs)
 
     def _colored_linear_map(self) -> np.ndarray:
         """Return the linear map, or raise ``ValueError`` if there is none on the encoded image."""

@@ -8,7 +8,7 @@ import gradio as gr
 from keras_coda.explorer import downloads
 from keras_coda.explorer.handlers import Handlers
 from keras_coda.explorer.networks import Networks
-from keras_coda.explorer.rendering import STYLES
+from keras_coda.explorer.rendering import PERCENTILES, STYLES
 
 THEME = gr.themes.Base(
     primary_hue="blue", font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]
@@ -59,11 +59,15 @@ def _top(networks):
     with gr.Row():
         network = gr.Dropdown(names, value=names[0], label="Network", elem_id="network", **wide)
         label = "Colors end at this percentile"
-        percentile = gr.Slider(50, 100, 99.5, step=0.5, label=label, elem_id="percentile", buttons=[], **wide)
+        percentile = gr.Slider(
+            50, 100, PERCENTILES[STYLES[0]], step=0.5, label=label, elem_id="percentile", buttons=[], **wide
+        )
         style = gr.Radio(list(STYLES), value=STYLES[0], label="Rendering", elem_id="style", **wide)
     about = gr.HTML(elem_id="about")
     save = gr.HTML(None, html_template="", js_on_load=static("download.js"), elem_id="save", visible="hidden")
-    return SimpleNamespace(network=network, about=about, save=save, view=[percentile, style])
+    return SimpleNamespace(
+        network=network, about=about, save=save, percentile=percentile, style=style, view=[percentile, style]
+    )  # fmt: skip
 
 
 def _image_tab():
@@ -176,6 +180,10 @@ def _connect(page, handlers, top, one, grid):
 
         return save
 
+    def restyled(style, request: gr.Request):
+        percentile = PERCENTILES[style]
+        return [percentile, *handlers.show_maps(handlers.current(request), percentile, style)]
+
     def closed(request: gr.Request):
         handlers.close(request)
 
@@ -184,9 +192,9 @@ def _connect(page, handlers, top, one, grid):
     page.unload(closed)
     chosen = with_value(handlers.choose_network, handlers.show_all)
     top.network.input(chosen, [top.network, *view], everything, **SLOW)
-    for control in view:
-        redrawn = without_value(handlers.current, handlers.show_maps)
-        control.change(redrawn, view, [one.told, one.map, grid.map], **QUIET)
+    redrawn, drawn = without_value(handlers.current, handlers.show_maps), [one.told, one.map, grid.map]
+    top.percentile.change(redrawn, view, drawn, **QUIET)
+    top.style.change(restyled, top.style, [top.percentile, *drawn], **QUIET)
 
     one.upload.input(uploaded, [one.upload, *view], [one.upload, *one.outputs], **QUIET)
     one.gallery.pick(with_index(handlers.example, handlers.show_image), view, one.outputs, **EACH)

@@ -8,9 +8,16 @@ import numpy as np
 from keras_coda.data.images import png
 from keras_coda.explanations.explanation import sigmoid
 from keras_coda.utils.checks import require
-from keras_coda.visualization import maps
+from keras_coda.visualization.colors import COLORS, color_limit
 
 STYLES = ("contributions", "linear map in color")
+PERCENTILES = dict(zip(STYLES, (99.5, 90.0), strict=True))  # the defaults of the figures
+COLOR_NOTES = {  # by the number of channels
+    1: "Orange: a brighter pixel would raise the logit, if the weights were fixed. Purple: a darker one would. "
+    "White: its brightness hardly matters.",
+    3: "Color: what the positive weights respond to. Gray: they prefer no color, or weakly respond to black. "
+    "Faint: they are weak, or respond to white.",
+}
 BARS = 5  # the number of classes shown
 
 # === Texts ===
@@ -104,7 +111,7 @@ def what_if(result, name: str) -> str:
 def limit_of(contributions: np.ndarray, percentile: float) -> float:
     """Return where the colors of a map ``(H, W)`` end, in units of the logit; the same as in the package's figures."""
     require(0 <= percentile <= 100, "`percentile` must be in [0, 100]", percentile=percentile)
-    return float(maps.color_limit(np.abs(contributions), percentile))
+    return float(color_limit(np.abs(contributions), percentile))
 
 
 def map_pixels(explanation, percentile: float, style: str) -> np.ndarray:
@@ -116,19 +123,17 @@ def map_pixels(explanation, percentile: float, style: str) -> np.ndarray:
         style: one of ``STYLES``.
 
     Returns:
-        ``(H, W, 3)`` uint8. Positive contributions are red, negative ones blue. The linear map is drawn on white, for
-        gray images on light blue.
+        ``(H, W, 3)`` uint8. Positive contributions are red, negative ones blue. The linear map is drawn on white.
     """
-    from matplotlib import colormaps, colors
+    from matplotlib import colormaps
 
     require(style in STYLES, f"`style` must be one of {STYLES}", style=style)
     if style == STYLES[0]:
         contributions = explanation.contributions[0, 0]
         place = (np.clip(contributions / limit_of(contributions, percentile), -1, 1) + 1) / 2
-        return colormaps[maps.COLORS](place, bytes=True)[..., :3]
+        return colormaps[COLORS](place, bytes=True)[..., :3]
     rgba = explanation[0].to_rgba(percentile=percentile)[0, 0]
-    background = colors.to_rgb(maps.TINT if explanation.images.shape[-1] == 1 else "white")
-    blended = rgba[..., :3] * rgba[..., 3:] + np.array(background) * (1 - rgba[..., 3:])
+    blended = rgba[..., :3] * rgba[..., 3:] + 1 - rgba[..., 3:]  # on white
     return np.rint(255 * blended).astype("uint8")
 
 
@@ -163,7 +168,7 @@ def _picture(pixels, description, over=""):
 
 def _scale(explanation, percentile, style):
     if style != STYLES[0]:
-        note = "Color: the color that the weights respond to. Opacity: the strength of the weights."
+        note = COLOR_NOTES[explanation.images.shape[-1]]
         return f'<p class="kc-note">{note}</p>'
     limit = limit_of(explanation.contributions[0, 0], percentile)
     low, high = (f"{sign}{limit:.2g}" for sign in "−+")

@@ -9,79 +9,22 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from keras_coda.utils.checks import require
 from keras_coda.utils.class_names import replace_names
 from keras_coda.utils.labels import class_labels
+from keras_coda.visualization.colors import COLORS, color_limit, real_array, to_rgba
 from keras_coda.visualization.figure import new_figure
+from keras_coda.visualization.legends import KEY_SIZE, draw_color_scale, draw_key, linear_map_key
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-COLORS = "RdBu_r"  # blue: against the class; near white: nothing; red: for the class
-TINT = "#c9dcef"  # background of gray renderings, in which white means something
 PANEL_SIDES = (1.25, 1.9)  # minimum and maximum of a panel's longer side, in inches like the lengths below
 ROW_WIDTH = 11.0  # panels become smaller if a row would be wider
 MARGIN, COLUMN_GAP, ROW_GAP = 0.14, 0.17, 0.22
 BAR_WIDTH, BAR_LABELS = 0.09, 0.72
 # For each line of a caption: baseline below the row's upper edge, type size (both in points), weight and gray.
 CAPTION = ((9, 9, "bold", "0.1"), (19, 7, "normal", "0.2"), (28, 6, "normal", "0.5"))
-
-
-def to_rgba(linear_map: np.ndarray, *, percentile: float = 99.5, smooth: int = 0) -> np.ndarray:
-    """Renders linear maps in color: opacity shows the strength of the weights, color the input they respond to.
-
-    The map holds, for every pixel, the weights `w` of the model on the encoded pixel `[x, 1-x]`,
-    of `c` channels each. With `w⁺ = max(w, 0)` and `q` the percentile of `‖w‖` within the map,
-
-        color_i = w⁺_i / (w⁺_i + w⁺_{i+c})        0.5, neutral, where both are zero
-        alpha   = min(1, ‖w‖ / q)
-
-    This color inverts the encoding: weights that are aligned with the image, `w ∝ [x, 1-x]`, get exactly the colors
-    `x` of the image. For that reason the contrast of the colors is not increased.
-
-    Args:
-        linear_map: Array of shape `(..., H, W, 2c)`, `c` being 1 or 3, of real dtype.
-        percentile: Float in [0, 100]. Strengths from this percentile on are opaque. If it is zero, as in a sparse map,
-            the maximum is used instead.
-        smooth: Int, 0 or odd. Side, in pixels, of the square window over which the strengths are averaged; 0 for no
-            averaging.
-
-    Returns:
-        Array of shape `(..., H, W, 4)`, float32 in [0, 1]: red, green, blue and alpha (not
-        premultiplied). A map of zeros is transparent; the scale of a map does not matter.
-
-    Raises:
-        ValueError: If the shape, a value, `percentile` or `smooth` is not as described.
-
-    Example:
-        >>> image = np.full((8, 8, 3), 0.25)
-        >>> to_rgba(np.concatenate([image, 1 - image], axis=-1))[0, 0].tolist()
-        [0.25, 0.25, 0.25, 1.0]
-    """
-    linear_map = _real("linear_map", linear_map)
-    if linear_map.ndim < 3 or linear_map.shape[-1] not in (2, 6) or not linear_map.size:
-        raise ValueError(
-            "`linear_map` must have shape (..., H, W, 2c) with c = 1 or 3 image channels. "
-            f"Received: linear_map.shape={linear_map.shape}. Pass the linear map on the encoded "
-            "image, not the contributions and not the linear map on an inner layer."
-        )
-    if smooth < 0 or (smooth and smooth % 2 != 1):
-        raise ValueError(f"`smooth` must be 0 or a positive odd integer. Received: {smooth=}")
-    # With a maximum of 1 the squares below cannot overflow or underflow.
-    scale = np.abs(linear_map).max(axis=(-3, -2, -1), keepdims=True)
-    weights = (linear_map / np.where(scale > 0, scale, 1)).astype(np.float32)
-
-    wanted, unwanted = np.split(np.maximum(weights, 0), 2, axis=-1)  # (..., H, W, c) each
-    total = wanted + unwanted
-    color = np.divide(wanted, total, out=np.full_like(total, 0.5), where=total > 0)
-
-    strength = np.linalg.norm(weights, axis=-1)  # (..., H, W)
-    if smooth:
-        rows, columns = (_averaging(size, smooth) for size in strength.shape[-2:])
-        strength = rows @ strength @ columns.T
-    alpha = np.minimum(strength / color_limit(strength, percentile)[..., None, None], 1)
-
-    rgb = np.broadcast_to(color, (*alpha.shape, 3))
-    return np.concatenate([rgb, alpha[..., None]], axis=-1, dtype=np.float32)
 
 
 def plot_contributions(
@@ -129,12 +72,12 @@ def plot_contributions(
     Raises:
         ValueError: If a shape or a value is not as described.
     """
-    contributions = _real("contributions", contributions, (None,) * 4, "(B, K, h, w)")
+    contributions = real_array("contributions", contributions, (None,) * 4, "(B, K, h, w)")
     shape = contributions.shape[:2]
-    logits = _real("logits", logits, shape, "(B, K)")
-    residuals = _real("residuals", residuals, shape, "(B, K)")
+    logits = real_array("logits", logits, shape, "(B, K)")
+    residuals = real_array("residuals", residuals, shape, "(B, K)")
     if probabilities is not None:
-        probabilities = _real("probabilities", probabilities, shape, "(B, K)")
+        probabilities = real_array("probabilities", probabilities, shape, "(B, K)")
     notes = np.empty((*shape, 2), object)
     for at in np.ndindex(shape):
         logit = f"{quantity} {logits[at]:.2f}".replace("-", "−")
@@ -153,11 +96,13 @@ def plot_linear_map(
     *,
     class_names: Sequence[str] | None = None,
     labels: Sequence | np.ndarray | None = None,
-    percentile: float = 99.5,
+    percentile: float = 90,
     smooth: int = 0,
+    background: str = "white",
+    legend: bool = True,
     max_images: int = 16,
 ) -> "Figure":
-    """Draws images beside the linear maps of classes, rendered in color (on white) or gray (on light blue).
+    """Draws images beside the linear maps of classes, rendered in color, with a legend of the colors.
 
     Args:
         images: As for `plot_contributions`.
@@ -167,6 +112,9 @@ def plot_linear_map(
         labels: As for `plot_contributions`.
         percentile: As for `to_rgba`.
         smooth: As for `to_rgba`.
+        background: Color name of matplotlib, seen through transparent pixels. On white, strong weights for white look
+            like weak weights; another color tells them apart.
+        legend: Bool. Whether to explain the colors at the end of the first row.
         max_images: As for `plot_contributions`.
 
     Returns:
@@ -175,49 +123,15 @@ def plot_linear_map(
     Raises:
         ValueError: If a shape or a value is not as described.
     """
-    linear_map = _real("linear_map", linear_map, (None,) * 5, "(B, K, H, W, 2c)")
+    from matplotlib.colors import is_color_like
+
+    linear_map = real_array("linear_map", linear_map, (None,) * 5, "(B, K, H, W, 2c)")
+    require(is_color_like(background), "`background` must be a color of matplotlib", background=background)
     maps = to_rgba(linear_map, percentile=percentile, smooth=smooth)  # (B, K, H, W, 4)
     notes = np.empty((*maps.shape[:2], 0), object)
     styles: list[dict[str, Any]] = [{}] * len(maps)
-    back = TINT if linear_map.shape[-1] == 2 else "white"
-    return _draw(images, maps, classes, notes, styles, class_names, labels, max_images, background=back)
-
-
-def color_limit(values: np.ndarray, percentile: float) -> np.ndarray:
-    """Returns the upper limit of a color scale for non-negative `values (..., H, W)`: `(...)`, never 0."""
-    if not 0 <= percentile <= 100:
-        raise ValueError(f"`percentile` must lie in [0, 100]. Received: {percentile=}")
-    limit, greatest = np.percentile(values, [percentile, 100], axis=(-2, -1))
-    return np.where(limit > 0, limit, np.where(greatest > 0, greatest, 1))
-
-
-def _averaging(size, side):
-    """Returns the `(size, size)` matrix that averages over a window; at the border, over the part inside the map."""
-    position = np.arange(size)
-    near = np.abs(position[:, None] - position) <= side // 2
-    return near / near.sum(axis=1, keepdims=True)
-
-
-def _real(name, value, shape=None, meaning=None, kinds="biuf"):
-    """Returns the value as a finite array of `shape`, in which `None` means any size except 0."""
-    array = np.asarray(value)
-    array = array.astype(np.float32) if array.dtype.name == "bfloat16" else array
-    if array.dtype.kind not in kinds:
-        numbers = "integers" if kinds == "iu" else "real numbers"
-        raise ValueError(f"`{name}` must hold {numbers}. Received: {name}.dtype={array.dtype}")
-    if shape is not None:
-        sizes = tuple(want or size for want, size in zip(shape, array.shape, strict=False))
-        if array.ndim != len(shape) or array.shape != sizes or not array.size:
-            raise ValueError(
-                f"`{name}` must have shape {meaning}, here {str(shape).replace('None', 'any')}. "
-                f"Received: {name}.shape={array.shape}. A single image needs a batch axis."
-            )
-    if not np.isfinite(array).all():
-        raise ValueError(
-            f"`{name}` must be finite. Received: {name} with {np.sum(~np.isfinite(array))} NaN or "
-            f"infinite values of {array.size}. Look for such values in the input and in the weights."
-        )
-    return array
+    key = linear_map_key(linear_map.shape[-1] // 2) if legend else None
+    return _draw(images, maps, classes, notes, styles, class_names, labels, max_images, background=background, key=key)
 
 
 def _name(index, class_names):
@@ -229,15 +143,18 @@ def _name(index, class_names):
     return str(class_names[index])
 
 
-def _draw(images, maps, classes, notes, styles, class_names, labels, max_images, colorbar=None, background="white"):
+def _draw(
+    images, maps, classes, notes, styles, class_names, labels, max_images, colorbar=None, background="white", key=None
+):
     """Draws one row per image: the image and its maps `(B, K, h, w, ...)`.
 
     `notes (B, K, lines)` are the lines below the class in the captions; `styles`, one dict per image, are arguments of
-    `imshow`; `colorbar` is what is written above the color scale, or `None` to leave it out.
+    `imshow`; `colorbar` is what is written above the color scale, or `None` to leave it out; `key` are the entries of a
+    legend beside the first row, or `None`.
     """
     batch, targets = maps.shape[:2]
-    images = _real("images", images, (batch, None, None, None), "(B, H, W, C)")
-    classes = _real("classes", classes, (batch, targets), "(B, K)", kinds="iu")
+    images = real_array("images", images, (batch, None, None, None), "(B, H, W, C)")
+    classes = real_array("classes", classes, (batch, targets), "(B, K)", kinds="iu")
     titles = [[f"image {row}" if batch > 1 else "image"] for row in range(batch)]
     if labels is not None:
         labels = [labels] if isinstance(labels, str) else labels
@@ -265,6 +182,9 @@ def _draw(images, maps, classes, notes, styles, class_names, labels, max_images,
     size = 2 * MARGIN + pitch * (columns, rows) - (COLUMN_GAP, ROW_GAP)
     if colorbar:
         size[0] += COLUMN_GAP + BAR_WIDTH + BAR_LABELS
+    if key:
+        size[0] += COLUMN_GAP + KEY_SIZE[0]
+        size[1] = max(size[1], 2 * MARGIN + header + KEY_SIZE[1])
     figure = new_figure(*size, layout="none")
 
     def axes_at(row, column, extent):
@@ -288,7 +208,9 @@ def _draw(images, maps, classes, notes, styles, class_names, labels, max_images,
             caption, pixels = [_name(index, class_names), *notes[row, column]], maps[row, column]
             picture = show(row, 1 + column, pixels, caption, interpolation="nearest", **styles[row])
         if colorbar:
-            _scale(picture, axes_at(row, columns, (BAR_WIDTH, panel[1])), colorbar)
+            draw_color_scale(picture, axes_at(row, columns, (BAR_WIDTH, panel[1])), colorbar)
+    if key:
+        draw_key(axes_at(0, columns, KEY_SIZE), key, background)
     return figure
 
 
@@ -300,15 +222,3 @@ def _write(axes, caption, height, width):
         font = {"size": size, "weight": weight, "color": gray, "parse_math": False}
         at = {"xy": (0, 1), "xytext": (0, height - depth), "textcoords": "offset points"}
         axes.annotate(text, xycoords="axes fraction", **at, **font)
-
-
-def _scale(picture, axes, heading):
-    """Draws the color scale of `picture` into `axes`."""
-    limit, font = picture.norm.vmax, {"size": 6.5, "color": "0.25"}
-    bar = axes.figure.colorbar(picture, cax=axes, extend="both")
-    bar.set_ticks([-limit, 0, limit], labels=[f"−{limit:.2g}", "0", f"+{limit:.2g}"], **font)
-    bar.outline.set(linewidth=0.5, edgecolor="0.75")
-    axes.tick_params(length=2, width=0.5, color="0.5", pad=1.5)
-    for y, text in ((0.25, "against"), (0.75, "for")):
-        axes.text(2.2, y, text, transform=axes.transAxes, va="center", style="italic", **font)
-    axes.text(0, 1.07, heading, transform=axes.transAxes, **font)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from keras_coda.visualization.maps import COLORS
+from keras_coda.visualization.colors import COLORS
 
 if TYPE_CHECKING:
     from PIL import ImageFont

@@ -190,6 +190,8 @@ def test_cut_and_rendering_change_colors_only(page):
     page.wait_for_function(f"document.querySelector('#map img').src !== '{source}'")
     assert page.locator("#map table").inner_text() == table
     assert "linear map in color" in page.locator("#map img").get_attribute("alt")
+    assert page.locator("#percentile input[type=number]").input_value() == "90"
+    assert "Orange: a brighter pixel" in page.locator("#map").inner_text()
 
 
 def test_grids(page, nine, temporary, tmp_path):

@@ -6,7 +6,9 @@ import weakref
 import numpy as np
 import pytest
 
-from keras_coda.visualization.maps import plot_contributions, plot_linear_map, to_rgba
+from keras_coda.visualization.colors import BRIGHTER, DARKER, to_rgba
+from keras_coda.visualization.legends import linear_map_key
+from keras_coda.visualization.maps import plot_contributions, plot_linear_map
 from tests.helpers.map_arguments import arguments
 
 
@@ -27,11 +29,10 @@ def one_pixel(weights, shape=(4, 4)):
 # === to_rgba ===
 
 
-@pytest.mark.parametrize("channels", [1, 3])
-def test_weights_aligned_with_an_image_render_as_that_image(channels):
-    image = np.random.default_rng(0).uniform(size=(6, 5, channels))
+def test_weights_aligned_with_an_image_render_as_that_image():
+    image = np.random.default_rng(0).uniform(size=(6, 5, 3))
     rgba = to_rgba(7.0 * np.concatenate([image, 1 - image], axis=-1))
-    np.testing.assert_allclose(rgba[..., :3], np.broadcast_to(image, (6, 5, 3)), atol=1e-6)
+    np.testing.assert_allclose(rgba[..., :3], image, atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -40,14 +41,32 @@ def test_weights_aligned_with_an_image_render_as_that_image(channels):
         ([1, 0, 0, 0, 0, 0], [1, 0.5, 0.5]),  # red
         ([0, 0, 0, 1, 0, 0], [0, 0.5, 0.5]),  # 1 - red: dark cyan
         ([1, 0, 0, 0, 1, 1], [1, 0, 0]),  # red, neither green nor blue
+        ([1, -1, -1, -1, 1, 1], [1, 0, 0]),  # negative weights do not change the color
+        ([1, 1, 1, 1, 1, 1], [0.5, 0.5, 0.5]),  # strong, but no color preferred: gray
         ([1, 1, 1, 3, 3, 3], [0.25, 0.25, 0.25]),
-        ([-1, -1, -1, -1, -1, -1], [0.5, 0.5, 0.5]),  # nothing positive: neutral
-        ([2, 0], [1, 1, 1]),
-        ([0, 2], [0, 0, 0]),
+        ([2, 0.04, 0, 2, 0, 0.04], [0.5, 0.505, 0.495]),  # tiny weights do not tint the color
     ],
 )
 def test_color_comes_from_the_positive_weights(weights, color):
     np.testing.assert_allclose(one_pixel(weights), [*color, 1], atol=1e-6)
+
+
+@pytest.mark.parametrize("weights", [[0] * 6, [-1, -2, -3, -3, -2, -1], [0, 0], [2, 2]])
+def test_pixels_with_nothing_to_show_are_transparent(weights):
+    linear_map = np.ones((4, 4, len(weights))) * np.linspace(1, 2, len(weights))
+    linear_map[1, 2] = weights
+    alpha = to_rgba(linear_map, percentile=100)[..., 3]
+    assert alpha[1, 2] == 0
+    assert np.sum(alpha == 1) == 15
+
+
+def test_gray_images_show_where_brighter_and_where_darker_pixels_raise_the_logit():
+    linear_map = np.array([[[2.0, 0], [0, 2], [3, 1], [-3, -1], [1.5, 0.5], [0.5, 0.5]]])
+    rgba = to_rgba(linear_map, percentile=100)[0]
+    np.testing.assert_allclose(rgba[:, 3], [1, 1, 1, 1, 0.5, 0], atol=1e-6)
+    np.testing.assert_allclose(rgba[:5, :3], [BRIGHTER, DARKER, BRIGHTER, DARKER, BRIGHTER], atol=1e-6)
+    change = linear_map[0] @ [0.1, -0.1]  # of the logit, if the pixel becomes brighter by 0.1
+    np.testing.assert_array_equal(rgba[:5, 0] > 0.5, change[:5] > 0)
 
 
 def test_opacity_grows_with_strength():
@@ -86,7 +105,7 @@ def test_smoothing_averages_the_strength_in_a_window():
     linear_map[2, 2] = [3, 4]
     alpha = to_rgba(linear_map, smooth=3, percentile=100)[..., 3]
     np.testing.assert_allclose(alpha, np.pad(np.ones((3, 3)), 1), atol=1e-6)
-    even = to_rgba(np.ones((4, 7, 2)), smooth=5)[..., 3]
+    even = to_rgba(np.ones((4, 7, 6)), smooth=5)[..., 3]
     np.testing.assert_allclose(even, 1, atol=1e-6)  # no dark rim
 
 
@@ -204,15 +223,51 @@ def test_images_of_any_real_dtype_are_drawn_in_their_own_colors(dtype):
     np.testing.assert_allclose(shown, given["images"][0] / np.float64(255), atol=1e-3)
 
 
-def test_linear_map_is_drawn_in_its_own_colors_on_white():
-    linear_map = linear_maps(2, 3)
-    images, classes = arguments()["images"], arguments()["classes"]
+@pytest.mark.parametrize("channels", [1, 3])
+def test_linear_map_is_drawn_in_its_own_colors_on_white(channels):
+    linear_map = linear_maps(2, 3, channels)
+    images, classes = arguments(channels=channels)["images"], arguments()["classes"]
     figure = plot_linear_map(images, linear_map, classes, class_names="abc", smooth=3)
-    assert len(figure.axes) == 8
+    assert len(figure.axes) == 2 * 4 + 1
     assert words(figure.axes[1]) == "a"
     shown = figure.axes[6].images[0].get_array()
     np.testing.assert_allclose(shown, to_rgba(linear_map[1, 1], smooth=3))
     assert figure.axes[6].get_facecolor() == (1, 1, 1, 1)
+
+
+@pytest.mark.parametrize(("channels", "meaning"), [(1, ("orange", "purple", "white")), (3, ("color", "gray", "faint"))])
+@pytest.mark.parametrize("size", [(8, 8), (4, 20), (20, 4)])
+def test_a_legend_explains_the_colors_of_linear_maps(channels, meaning, size):
+    given = arguments(1, 3, channels=channels, size=size)
+    linear_map = np.ones((1, 3, *size, 2 * channels))
+    figure = plot_linear_map(given["images"], linear_map, given["classes"])
+    key = figure.axes[-1]
+    assert tuple(text.split(":")[0] for text in words(key).split("\n")[::2]) == meaning
+    boxes = [axes.get_window_extent() for axes in figure.axes]
+    texts = [text.get_window_extent() for text in key.texts]
+    assert not any(box.overlaps(boxes[-1]) for box in boxes[:-1])
+    assert all(box.x1 <= figure.bbox.x1 and box.y0 >= 0 for box in [boxes[-1], *texts])
+    assert len(plot_linear_map(given["images"], linear_map, given["classes"], legend=False).axes) == 4
+
+
+def test_swatches_of_the_legend_have_the_colors_of_maps():
+    orange, purple, white = (pixels for pixels, _ in linear_map_key(1))
+    np.testing.assert_allclose(orange[0, 0], [*BRIGHTER, 1], atol=1e-6)
+    np.testing.assert_allclose(purple[0, 0], [*DARKER, 1], atol=1e-6)
+    assert white[0, 0, 3] == 0
+    color, gray, faint = (pixels for pixels, _ in linear_map_key(3))
+    np.testing.assert_allclose(color[0, 0], [1, 0, 0, 1], atol=1e-6)
+    np.testing.assert_allclose(gray[0, 0], [0.5, 0.5, 0.5, 1], atol=1e-6)
+    np.testing.assert_allclose(faint[0, [0, -1], 3], [1, 0], atol=1e-6)
+
+
+def test_another_background_shows_through_transparent_pixels():
+    given = arguments(1, 1)
+    chosen = {"background": "black", "legend": False}
+    figure = plot_linear_map(given["images"], linear_maps(1, 1), given["classes"], **chosen)
+    assert figure.axes[1].get_facecolor() == (0, 0, 0, 1)
+    with pytest.raises(ValueError, match=r"must be a color of matplotlib. Received: background='no color'"):
+        plot_linear_map(given["images"], linear_maps(1, 1), given["classes"], background="no color")
 
 
 def test_of_a_large_batch_the_first_images_are_drawn_with_a_warning():
