@@ -177,7 +177,7 @@ def run(args, start: float) -> None:
 
     from benchmarks import records
     from benchmarks.gpu import data as datasets
-    from benchmarks.gpu import device
+    from benchmarks.gpu import device, networks
 
     args.out.mkdir(parents=True, exist_ok=True)
     data = datasets.load(args.images, args.held_out)
@@ -194,6 +194,7 @@ def run(args, start: float) -> None:
             keras.utils.set_random_seed(seed)
             with jax.default_device(jax.devices("cpu")[0]):  # many small programs, which compile faster there
                 model = build(args.network, variant, settings["temperature"], policy)
+            networks.to_device(model)
             check_exact(model, data.held_out[:8])
             began = time.monotonic()
             trainer, log = train(model, data, seed, settings, compiled.get(variant))

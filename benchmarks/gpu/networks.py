@@ -47,9 +47,14 @@ def network(preset: str, precision: str = "float32", **overrides) -> keras_coda.
     policy = PRECISIONS[precision].policy
     with jax.default_device(jax.devices("cpu")[0]):  # many small programs, which compile faster there
         model = keras_coda.CoDANet.from_preset(preset, load_weights=False, dtype=policy, **overrides)
+    to_device(model)
+    return model
+
+
+def to_device(model: keras.Model) -> None:
+    """Move the variables of a network to the first device."""
     for variable in model.variables:
         variable.assign(jax.device_put(variable.value, jax.devices()[0]))
-    return model
 
 
 def values(variables: Sequence[keras.Variable]) -> list[jax.Array]:

@@ -100,6 +100,7 @@ class Trainer:
     def weights_to(self, model: keras_coda.CoDANet) -> None:
         """Give a network of the same architecture the weights: the averaged ones if there are."""
         pairs = [(self.optimizer.variables, "optimizer"), (model.trainable_variables, "trained")]
+        pairs += [(model.non_trainable_variables, "other")]  # such as the statistics of batch normalization
         for variables, name in pairs:
             for variable, value in zip(variables, self.state[name], strict=True):
                 variable.assign(jnp.copy(value))  # the next call takes the memory of the state
