@@ -6,7 +6,7 @@ from pathlib import Path
 from keras_coda_cli import checks, common
 
 DESCRIPTION = (
-    "Compare contribution maps with tf-explain's post-hoc methods by localization and pixel removal. The methods need "
+    "Compare contribution maps with post-hoc methods by localization and pixel removal. The methods need "
     "keras-coda[posthoc] and the TensorFlow backend. If it is interrupted, the same command resumes it. It prints a "
     "table; OUT/comparison.png is the figure."
 )

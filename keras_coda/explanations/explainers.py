@@ -27,7 +27,8 @@ def attributions(
     """Make the maps of K classes for every image.
 
     Args:
-        explainer: None for exact contribution maps, all classes at once. A function is called K times.
+        explainer: None for exact contribution maps, all classes at once. A function is called K times, unless it has
+            a method ``of_classes(model, images, classes (B, K)) -> maps (B, K, H, W)``, which is called once.
         model: the model to explain.
         images: ``(B, H, W, c)`` float32, pixels in [0, 255].
         classes: ``(B, K)`` int32.
@@ -42,6 +43,9 @@ def attributions(
     if explainer is None:
         explanation = explain(model, images, classes, verbose=False)
         return _checked(name, explanation.contributions, (*classes.shape, *size))
+    if hasattr(explainer, "of_classes"):
+        maps = to_numpy(explainer.of_classes(model, images, classes.copy()))
+        return _checked(name, maps, (*classes.shape, *size))
     maps = (to_numpy(explainer(model, images, wanted.copy())) for wanted in classes.T)
     return np.stack([_checked(name, part, (len(images), *size)) for part in maps], axis=1)
 

@@ -1,4 +1,4 @@
-"""Logits, encodings and gradients of a model, compiled once for all image sizes. tf-explain computes gradients."""
+"""Logits, encodings and gradients of a model, compiled once for all image sizes."""
 
 import weakref
 from collections.abc import Callable, Iterator
@@ -59,14 +59,26 @@ def predict_logits(model: keras.Model, inputs: np.ndarray, encoded: bool) -> np.
 
 
 def logit_gradients(model: keras.Model, inputs: np.ndarray, classes: np.ndarray, encoded: bool) -> np.ndarray:
-    """Return the gradients, in the shape of ``inputs``, of one logit per image: that of its entry in ``classes``."""
-    return np.asarray(_compiled(_make_gradients, model, encoded)(inputs, classes))
+    """Return the gradients ``(B, K, H, W, channels)`` of the logits of ``classes (B, K)``."""
+    return np.asarray(_compiled(_make_gradients, model, encoded, classes.shape[1])(inputs, classes))
 
 
-def class_activation_maps(model: keras.Model, images: np.ndarray, classes: np.ndarray, layer: str) -> list[np.ndarray]:
-    """Return the sum of a layer's activations, weighted by the mean gradient of one logit: ``(h, w)`` per image."""
-    outputs, gradients = _compiled(_make_activations, model, layer)(images, classes)
-    return [cam.numpy() for cam in tf_explain().GradCAM.generate_ponderated_output(outputs, gradients)]
+def class_activation_maps(model: keras.Model, images: np.ndarray, classes: np.ndarray, layer: str) -> np.ndarray:
+    """Return the sum of a layer's activations, weighted by the mean gradient of a logit.
+
+    Args:
+        model: functional or sequential.
+        images: ``(B, H, W, c)`` float32.
+        classes: ``(B, K)`` int32.
+        layer: name of a layer with an output ``(B, h, w, channels)``.
+
+    Returns:
+        ``(B, K, h, w)`` float32.
+    """
+    outputs, gradients = _compiled(_make_activations, model, layer, classes.shape[1])(images, classes)
+    weighted = tf_explain().GradCAM.ponderate_output
+    pairs = zip(outputs, gradients, strict=True)
+    return np.stack([[weighted(output, own).numpy() for own in of_classes] for output, of_classes in pairs])
 
 
 _functions: weakref.WeakKeyDictionary[keras.Model, dict[tuple, Callable]] = weakref.WeakKeyDictionary()
@@ -89,14 +101,17 @@ def _network(model, encoded):
     return lambda inputs: linearize_chain(decomposition.chain, inputs)[0]
 
 
-def _function(run, model, encoded=False, *, with_classes=False):
-    """Compile a function of images, or of encoded images, of every size that the model takes."""
+def _function(run, model, encoded=False, *, num_targets=None):
+    """Compile a function of images, or of encoded images, of every size that the model takes.
+
+    With ``num_targets`` its second argument is the classes ``(B, num_targets)``.
+    """
     import tensorflow as tf
 
     shape = (compiled_explainer(model).decomposition.encoder.output_shape if encoded else model.input_shape)[1:]
     signature = [tf.TensorSpec((None, *shape), tf.float32)]
-    if with_classes:
-        signature.append(tf.TensorSpec((None,), tf.int32))
+    if num_targets:
+        signature.append(tf.TensorSpec((None, num_targets), tf.int32))
     return tf.function(run, input_signature=signature, autograph=False)
 
 
@@ -108,34 +123,43 @@ def _make_logits(model, encoded):
     return _function(_network(model, encoded), model, encoded)
 
 
-def _make_gradients(model, encoded):
-    import tensorflow as tf
-
+def _make_gradients(model, encoded, num_targets):
     network = _network(model, encoded)
-    compute = tf_explain().VanillaGradients.compute_gradients.python_function
 
     def gradients(points, classes):
-        def own_logits(
-            inputs,
-        ):  # tf-explain explains the same column for all images; a column of chosen logits allows a class per image
-            return tf.gather(network(inputs), classes, batch_dims=1)[:, None]
+        return _target_gradients(lambda: (network(points), points), points, classes, num_targets)[1]
 
-        return compute(points, own_logits, 0)
-
-    return _function(gradients, model, encoded, with_classes=True)
+    return _function(gradients, model, encoded, num_targets=num_targets)
 
 
-def _make_activations(model, layer):
-    import tensorflow as tf
-
-    network = keras.Model(model.inputs, [model.get_layer(layer).output, model.outputs[0]])
+def _make_activations(model, layer, num_targets):
+    network = keras.Model(model.inputs, [model.outputs[0], model.get_layer(layer).output])
 
     def activations_and_gradients(images, classes):
-        # tf-explain's own function takes one class for all images, runs eagerly, and makes Keras 3 warn.
-        with tf.GradientTape() as tape:
-            tape.watch(images)
-            outputs, logits = network(images)
-            own_logits = tf.gather(logits, classes, batch_dims=1)
-        return tf.cast(outputs, tf.float32), tf.cast(tape.gradient(own_logits, outputs), tf.float32)
+        return _target_gradients(lambda: network(images), images, classes, num_targets)
 
-    return _function(activations_and_gradients, model, with_classes=True)
+    return _function(activations_and_gradients, model, num_targets=num_targets)
+
+
+def _target_gradients(run, watched, classes, num_targets):
+    """Return ``activations`` and the gradients ``(B, K, ...)`` of K logits with respect to them, from one forward pass.
+
+    tf-explain's own function takes one class for all images and predicts anew for every class.
+
+    Args:
+        run: a function without arguments that computes ``(logits, activations)``.
+        watched: the tensor that ``run`` begins with.
+        classes: ``(B, K)`` int32.
+        num_targets: K.
+    """
+    import tensorflow as tf
+
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch(watched)
+        logits, activations = run()
+        targets = tf.unstack(tf.gather(logits, classes, batch_dims=1), num_targets, axis=1)
+    found: list = []
+    for target in targets:
+        with tf.control_dependencies(found[-1:]):  # one after another: side by side they would take K times the memory
+            found.append(tf.cast(tape.gradient(target, activations), tf.float32))
+    return tf.cast(activations, tf.float32), tf.stack(found, axis=1)

@@ -1,87 +1,48 @@
-"""tf-explain's methods as explainers: maps of the logit of one class per image, for images of any size.
+"""Post-hoc methods as explainers: maps of the logit of one class per image, for images of any size.
 
 All are functions ``(model, images (B, H, W, c) in [0, 255], classes (B,)) -> maps (B, H, W)``, float32, as
 :mod:`keras_coda.evaluation` takes them. They limit the memory they use, and compile one graph per model and image size.
 Maps are signed: positive values are evidence for the class. Values of the channels are added up, as in contribution
 maps.
 
-The gradient, the path of integrated gradients and the weighted sum of Grad-CAM are computed by tf-explain. All methods
-differ from tf-explain in three points: every image has its own class, maps are floats instead of ``uint8`` pictures of
-absolute values, and what is explained is the logit, whatever the model returns. Each class names its other differences.
+All but RISE are tf-explain's, which computes the path of integrated gradients and the weighted sum of Grad-CAM. They
+differ from tf-explain in four points: every image has its own class, several classes share predictions, maps are floats
+instead of ``uint8`` pictures of absolute values, and what is explained is the logit, whatever the model returns. Each
+class names its other differences.
 
-To add a method, write a subclass of ``_Method`` and add an instance to ``_METHODS`` at the end of this file.
+To add a method, write a subclass of ``Method`` and add an instance to ``_METHODS`` at the end of this file.
 """
 
 import dataclasses
 import difflib
 import functools
-import weakref
-from typing import Any, ClassVar
 
 import keras
 import numpy as np
 
 from keras_coda.explanations.explainers import Explainer
 from keras_coda.posthoc import gradients
-from keras_coda.utils.checks import check_finite, check_given_classes, check_images, check_int, num_classes_of, require
-from keras_coda.utils.hashing import digest, digest_of_model
-
-
-class _Method:
-    """Base of all methods: a name made from the arguments, and checks of what a method is called with."""
-
-    __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]  # every subclass is a dataclass
-
-    @property
-    def __name__(self) -> str:
-        fields = [(field, getattr(self, field.name)) for field in dataclasses.fields(self) if field.init]
-        changed = [f"{field.name}={value!r}" for field, value in fields if value != field.default]
-        kind: type = type(self)
-        return f"{kind.__name__}({', '.join(changed)})" if changed else kind.__name__
-
-    def __call__(self, model: keras.Model, images: np.ndarray, classes: np.ndarray) -> np.ndarray:
-        """Explain the logit of one class for every image.
-
-        Args:
-            model: returns logits ``(B, classes)``; functional or sequential.
-            images: ``(B, H, W, c)``, any real dtype, pixels in [0, 255].
-            classes: ``(B,)`` int.
-
-        Returns:
-            Maps ``(B, H, W)``, float32.
-
-        Raises:
-            ImportError: if tf-explain or OpenCV are not installed.
-            TypeError, ValueError: for images or classes that do not fit the model.
-        """
-        gradients.tf_explain()
-        num_classes, shape = num_classes_of(model), model.input_shape
-        images = check_images(images, shape[-1], shape[1:3])
-        require(np.ndim(classes) == 1, "`classes` must be (batch,), one class for each image", classes=classes)
-        classes = check_given_classes(classes, len(images), num_classes)[:, 0]
-        return self._maps(model, images, classes).astype("float32")
-
-    def _maps(self, model, images, classes):
-        raise NotImplementedError
-
+from keras_coda.posthoc.method import Method
+from keras_coda.posthoc.perturbations import RISE, OcclusionSensitivity
+from keras_coda.utils.checks import check_finite, check_int, require
 
 # === Gradients ===
 
 
 @dataclasses.dataclass(frozen=True)
-class _GradientMethod(_Method):
+class _GradientMethod(Method):
     encoded: bool = dataclasses.field(default=True, kw_only=True)
     absolute: bool = dataclasses.field(default=False, kw_only=True)
 
     def _attributions(self, images, encode, gradient):
-        """Return attributions ``(B, H, W, channels)``, of the encoded image or of the pixels."""
+        """Return attributions ``(B, K, H, W, channels)``, of the encoded image or of the pixels."""
         raise NotImplementedError
 
     def _maps(self, model, images, classes):
         maps = []
         for part in gradients.chunks(images, gradients.GRADIENT_PIXELS):
 
-            def gradient(points, own=classes[part]):
+            def gradient(points, own=classes[part]):  # (b, H, W, channels) -> (b, K, H, W, channels)
                 return gradients.logit_gradients(model, points, own, self.encoded)
 
             encode = functools.partial(gradients.encode_images, model) if self.encoded else np.asarray
@@ -128,7 +89,7 @@ class GradientsInputs(_GradientMethod):
 
     def _attributions(self, images, encode, gradient):
         inputs = encode(images)
-        return inputs * gradient(inputs)
+        return inputs[:, None] * gradient(inputs)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -158,7 +119,7 @@ class IntegratedGradients(_GradientMethod):
         inputs = encode(images)
         half = inputs / (2 * self.steps)
         midpoints = gradients.tf_explain().IntegratedGradients.generate_linear_path(half, inputs - half, self.steps)
-        return inputs * sum(gradient(points) for points in midpoints) / self.steps
+        return inputs[:, None] * sum(gradient(points) for points in midpoints) / self.steps
 
 
 @dataclasses.dataclass(frozen=True)
@@ -198,7 +159,7 @@ class SmoothGrad(_GradientMethod):
 
 
 @dataclasses.dataclass(frozen=True)
-class GradCAM(_Method):
+class GradCAM(Method):
     """The activations of a layer, weighted by the mean gradient of the logit and enlarged bilinearly to the image.
 
     As in Grad-CAM's paper, and unlike tf-explain's default, gradients are used unchanged where they or the activations
@@ -221,9 +182,9 @@ class GradCAM(_Method):
         (height, width), maps = images.shape[1:3], []
         layer = self._layer(model)
         for part in gradients.chunks(images, gradients.GRADIENT_PIXELS):
-            cams = gradients.class_activation_maps(model, images[part], classes[part], layer)
-            maps += [cv2.resize(cam, (width, height)) for cam in cams]
-        return np.stack(maps)
+            cams = gradients.class_activation_maps(model, images[part], classes[part], layer)  # (b, K, h, w)
+            maps += [[cv2.resize(cam, (width, height)) for cam in of_image] for of_image in cams]
+        return np.array(maps)
 
     def _layer(self, model):
         layers = [layer for layer in model.layers if not isinstance(layer, keras.layers.InputLayer)]
@@ -232,77 +193,6 @@ class GradCAM(_Method):
         known = bool(spatial) if self.layer_name is None else self.layer_name in spatial
         require(known, rule, layer_name=self.layer_name, layers=spatial)
         return self.layer_name or spatial[-1]
-
-
-# === Occlusion ===
-
-
-@dataclasses.dataclass(frozen=True)
-class OcclusionSensitivity(_Method):
-    """How far the logit falls when a window of the image is covered: at each pixel the mean over windows that cover it.
-
-    tf-explain predicts one image at a time, uses the model's output as a probability, places windows side by side,
-    enlarges their values bilinearly, and exchanges height and width. Here the same predictions serve all classes: they
-    are kept until other images, or a model with other weights, are explained.
-
-    Args:
-        patch_size: int, side of the window in pixels; 5 and 9 in the paper's comparison, for images of 32x32 pixels.
-        strides: int, pixels from one window to the next; None for half a window. ``patch_size``: side by side.
-        fill: None: the encoding of covered pixels becomes zero, as in the pixel removal metric; the model must be
-            explainable. A float in [0, 255]: the value of covered pixels, for any model; 127.5 in tf-explain.
-
-    Reference:
-        Zeiler, Fergus: Visualizing and Understanding Convolutional Networks (arXiv 1311.2901), section 4.2.
-    """
-
-    patch_size: int
-    strides: int | None = None
-    fill: float | None = None
-    _last: dict = dataclasses.field(default_factory=dict, init=False, repr=False, compare=False)
-
-    def __post_init__(self):
-        check_int("patch_size", self.patch_size)
-        if self.strides is not None:
-            is_dense = check_int("strides", self.strides) <= self.patch_size
-            rule = "`strides` must not exceed `patch_size`, or some pixels would never be covered"
-            require(is_dense, rule, strides=self.strides, patch_size=self.patch_size)
-        if self.fill is not None:
-            in_range = 0 <= check_finite("fill", self.fill) <= 255
-            require(in_range, "`fill` must be None or a pixel value in [0, 255]", fill=self.fill)
-
-    def _maps(self, model, images, classes):
-        windows = self._windows(*images.shape[1:3])
-        key = (weakref.ref(model), digest_of_model(model), digest(images))
-        drops = self._last.get(key)
-        if drops is None:
-            drops = self._drops(model, images, windows)
-            self._last.clear()
-            self._last[key] = drops
-        drops = np.take_along_axis(drops, classes[:, None, None], axis=2)  # (B, windows, 1)
-        total, count = np.zeros(images.shape[:3]), np.zeros(images.shape[1:3])
-        for window, (rows, columns) in enumerate(windows):
-            total[:, rows, columns] += drops[:, window, :, None]
-            count[rows, columns] += 1
-        return total / count
-
-    def _windows(self, height, width):
-        step = self.strides or (self.patch_size + 1) // 2
-        starts = [range(0, size, step) for size in (height, width)]
-        return [(slice(y, y + self.patch_size), slice(x, x + self.patch_size)) for y in starts[0] for x in starts[1]]
-
-    def _drops(self, model, images, windows):
-        """Return how far every logit falls for each window, ``(B, windows, classes)`` float64."""
-        encoded = self.fill is None
-        inputs = gradients.encode_images(model, images) if encoded else images
-        cover = [*windows, (slice(0, 0), slice(0, 0))]  # the last one covers nothing
-        pairs, found = np.arange(len(images) * len(cover)), []
-        for part in gradients.chunks(inputs, gradients.LOGIT_PIXELS, len(pairs)):
-            points = inputs[pairs[part] // len(cover)]
-            for point, window in zip(points, pairs[part] % len(cover), strict=True):
-                point[cover[window]] = 0.0 if encoded else self.fill
-            found.append(gradients.predict_logits(model, points, encoded).astype("float64"))
-        found = np.concatenate(found).reshape(len(images), len(cover), -1)
-        return found[:, -1:] - found[:, :-1]
 
 
 # === Registry ===
@@ -315,6 +205,7 @@ _METHODS = {
         IntegratedGradients(),
         OcclusionSensitivity(5),
         OcclusionSensitivity(9),
+        RISE(),
         SmoothGrad(),
         VanillaGradients(),
         GradientsInputs(),

@@ -11,13 +11,15 @@ from tf_explain import core
 
 import keras_coda
 from keras_coda import CoDANet, posthoc
+from keras_coda.explanations.explainers import attributions
 from keras_coda.posthoc import gradients
-from tests.helpers.known_models import linear_model, random_digits
+from tests.helpers.known_models import linear_model, one_pixel_model, random_digits
 
 METHODS = [
     posthoc.GradCAM(),
     posthoc.IntegratedGradients(3),
     posthoc.OcclusionSensitivity(3),
+    posthoc.RISE(20, cells=3),
     posthoc.SmoothGrad(3),
     posthoc.VanillaGradients(),
     posthoc.GradientsInputs(),
@@ -195,8 +197,11 @@ def test_a_batch_is_what_its_images_are_and_each_has_its_class(method, monkeypat
     assert np.abs(method(model, images, 1 - classes) - batch).max() > 0.01 * np.abs(batch).max()
     monkeypatch.setattr(gradients, "GRADIENT_PIXELS", 60)  # an image at a time
     monkeypatch.setattr(gradients, "LOGIT_PIXELS", 60)
-    fresh = type(method)(**{f: getattr(method, f) for f in method.__dataclass_fields__ if f != "_last"})
-    np.testing.assert_allclose(fresh(model, images, classes), batch, **tolerance)
+    np.testing.assert_allclose(method(model, images, classes), batch, **tolerance)
+    several = method.of_classes(model, images, np.stack([1 - classes, classes], axis=1))
+    assert several.shape == (3, 2, 7, 7)
+    np.testing.assert_allclose(several[:, 1], batch, **tolerance)
+    np.testing.assert_allclose(several[:, 0], method(model, images, 1 - classes), **tolerance)
 
 
 @every
@@ -220,14 +225,75 @@ def test_occlusion_does_not_remember_what_has_changed():
     assert not np.allclose(method(model, images, classes)[1], before[1])
 
 
-def test_occlusion_predicts_once_for_all_classes(monkeypatch):
-    calls = []
-    logits = gradients.predict_logits
-    monkeypatch.setattr(gradients, "predict_logits", lambda *arguments: calls.append(1) or logits(*arguments))
-    model, method, images = small_network(), posthoc.OcclusionSensitivity(3), random_digits(2, size=6)[0]
-    maps = [method(model, images, np.full(2, c)) for c in (0, 1)]
-    assert len(calls) == 1
-    assert not np.allclose(*maps)
+@pytest.mark.parametrize(
+    ("method", "function", "count"),
+    [
+        (posthoc.OcclusionSensitivity(3), "predict_logits", 1),
+        (posthoc.RISE(20), "predict_logits", 2),  # one call for each image
+        (posthoc.IntegratedGradients(3), "logit_gradients", 3),
+        (posthoc.GradCAM(), "class_activation_maps", 1),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_all_classes_share_predictions(method, function, count, monkeypatch):
+    calls, original = [], getattr(gradients, function)
+    monkeypatch.setattr(gradients, function, lambda *arguments: calls.append(1) or original(*arguments))
+    images = random_digits(2, size=6)[0].astype("float32")
+    maps = attributions(method, small_network(), images, np.array([[0, 1], [0, 1]]))
+    assert len(calls) == count
+    assert not np.allclose(maps[:, 0], maps[:, 1])
+
+
+# === RISE ===
+
+
+def naive_rise(model, image, c, method):
+    """Equation 6 mask by mask, in the paper's words: small masks, enlarged bilinearly, cut out at random."""
+    height, width = image.shape[:2]
+    rng = np.random.default_rng(method.seed)
+    small = (rng.random((method.masks, method.cells, method.cells)) < method.keep).astype("float32")
+    cell = [-(-side // method.cells) for side in (height, width)]
+    masks = []
+    for mask, (y, x) in zip(small, rng.integers(0, cell, (method.masks, 2)), strict=True):
+        enlarged = cv2.resize(mask, ((method.cells + 1) * cell[1], (method.cells + 1) * cell[0]))
+        masks.append(enlarged[y : y + height, x : x + width])
+    logits = model.predict_on_batch(np.stack([image * mask[..., None] for mask in masks]))[:, c]
+    return sum(mask / (1 + np.exp(-logit)) for mask, logit in zip(masks, logits, strict=True)) / (
+        method.masks * method.keep
+    )
+
+
+def test_rise_is_what_its_equation_says():
+    model, method = small_network(), posthoc.RISE(12, cells=3, fill=0)
+    images = random_digits(2, size=7)[0][:, :, :6].astype("float32")
+    expected = [naive_rise(model, image, c, method) for image, c in zip(images, (0, 1), strict=True)]
+    np.testing.assert_allclose(method(model, images, np.array([0, 1])), expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize(("fill", "centered"), [(None, True), (0, False), (50, True)])
+def test_rise_of_a_pixel_that_decides_is_largest_there(fill, centered):
+    model = one_pixel_model(1, 2, weight=6.0, offset=-3.0)  # whatever the color: of the encoding only
+    if fill is not None:
+        weights = np.zeros((4, 4, 2, 2))
+        weights[1, 2] = 6.0, 0.0  # of the pixel's brightness
+        model = linear_model(weights[:, :, :, [0, 0]] * [[[1], [0]]], -3.0)
+    images = np.full((1, 4, 4, 1), 250, "uint8")
+    method = posthoc.RISE(400, cells=4, fill=fill, centered=centered)
+    (values,) = method(model, images, np.array([1]))
+    assert np.unravel_index(values.argmax(), (4, 4)) == (1, 2)
+    assert (values.min() < 0) == centered
+    plain, centered = (posthoc.RISE(400, cells=4, fill=fill, centered=c)(model, images, [1])[0] for c in (False, True))
+    mask_mean = np.concatenate(list(posthoc.RISE(400, cells=4)._masks(images))).mean(axis=0)  # noqa: SLF001
+    constant = plain - centered  # but for the noise of the masks
+    np.testing.assert_allclose(constant / constant.mean(), mask_mean / mask_mean.mean(), rtol=1e-4)
+
+
+def test_masks_of_rise_keep_the_share_that_they_should():
+    masks = np.concatenate(list(posthoc.RISE(3000, keep=0.3)._masks(np.zeros((1, 10, 9, 2)))))  # noqa: SLF001
+    assert masks.shape == (3000, 10, 9)
+    assert masks.min() >= 0
+    assert masks.max() <= 1
+    np.testing.assert_allclose(masks.mean(axis=0), 0.3, atol=0.03)
 
 
 @pytest.mark.slow
@@ -272,6 +338,10 @@ def test_names_tell_what_differs_from_the_default():
         (lambda: posthoc.OcclusionSensitivity(0), "`patch_size` must"),
         (lambda: posthoc.OcclusionSensitivity(3, strides=4), "never be covered.*strides=4, patch_size=3"),
         (lambda: posthoc.OcclusionSensitivity(3, fill=256), r"in \[0, 255\]"),
+        (lambda: posthoc.RISE(0), "`masks` must"),
+        (lambda: posthoc.RISE(cells=1), "`cells` must .*at least 2"),
+        (lambda: posthoc.RISE(keep=1), "`keep` must be between 0 and 1. Received: keep=1"),
+        (lambda: posthoc.RISE(fill=-1), r"in \[0, 255\]"),
     ],
 )
 def test_arguments_out_of_range_are_refused(make, message):
