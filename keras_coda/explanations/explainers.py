@@ -44,8 +44,8 @@ def attributions(
         explanation = explain(model, images, classes, verbose=False)
         return _checked(name, explanation.contributions, (*classes.shape, *size))
     if hasattr(explainer, "of_classes"):
-        maps = to_numpy(explainer.of_classes(model, images, classes.copy()))
-        return _checked(name, maps, (*classes.shape, *size))
+        together = to_numpy(explainer.of_classes(model, images, classes.copy()))
+        return _checked(name, together, (*classes.shape, *size))
     maps = (to_numpy(explainer(model, images, wanted.copy())) for wanted in classes.T)
     return np.stack([_checked(name, part, (len(images), *size)) for part in maps], axis=1)
 
