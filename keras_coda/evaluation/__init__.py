@@ -11,6 +11,8 @@ from keras_coda.evaluation.comparison import compare as compare
 from keras_coda.evaluation.datasets import labeled_batches as labeled_batches
 from keras_coda.evaluation.localization_grids import LocalizationResult as LocalizationResult
 from keras_coda.evaluation.localization_grids import localization as localization
+from keras_coda.evaluation.randomization import RandomizationResult as RandomizationResult
+from keras_coda.evaluation.randomization import randomization as randomization
 from keras_coda.evaluation.removal import PixelRemovalResult as PixelRemovalResult
 from keras_coda.evaluation.removal import pixel_removal as pixel_removal
 from keras_coda.evaluation.results import Result as Result

@@ -18,9 +18,14 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _BOXES_HEIGHT = 1.3  # inches of a panel without the boxes
-_COLORS = ("#b2182b", "#2166ac", "#4d9221", "#e08214", "#762a83", "#01665e", "#8c510a", "#c51b7d", "0.35", "0.6")
-# Color, line style and hatch of each explainer in turn: the first 30 differ.
-_LOOKS = [(color, *drawn) for drawn in (("-", None), ("--", "////"), (":", "....")) for color in _COLORS]
+# The colors of Okabe and Ito (Color Universal Design, 2008), which readers with any color vision tell apart; without
+# yellow, which is too faint for lines on white.
+_COLORS = ("#d55e00", "#0072b2", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000")
+_DRAWN = (("-", None), ("--", "////"), (":", "...."), ("-.", "xxxx"))
+# Color, line style and hatch of each explainer in turn: neighbors differ in all of them, and the first 28 look unlike.
+_LOOKS = [(_COLORS[n % len(_COLORS)], *_DRAWN[n % len(_DRAWN)]) for n in range(len(_COLORS) * len(_DRAWN))]
+_BOX_LEGEND = "box: quartiles, with the median as a line; whiskers: 5 to 95 %; diamond: mean"
+_BAND_LEGEND = "band: from the first to the third quartile of the images"
 
 
 def plot_localization(results: Sequence, labels: Sequence[str] | None = None) -> "Figure":
@@ -64,6 +69,35 @@ def plot_pixel_removal(results: Sequence, labels: Sequence[str] | None = None) -
     _draw_curves(axes, results, [f"{label}: AUC {result.text}, {_count(result)}" for label, result in named])
     axes.set_ylim(0, 1.02)
     axes.legend(fontsize=7, frameon=False, loc="best")
+    return figure
+
+
+def plot_randomization(results: Sequence, labels: Sequence[str] | None = None) -> "Figure":
+    """Draw the mean similarity to the original maps, and its quartiles, after each layer is re-initialized.
+
+    Args:
+        results: a sequence of :class:`~keras_coda.evaluation.RandomizationResult` of one model.
+        labels: a name for each; None for the names of the explainers.
+
+    Returns:
+        A ``matplotlib.figure.Figure``.
+
+    Raises:
+        ValueError: if there are no results, another number of labels, or results of several models.
+    """
+    labels = _labels(results, labels)
+    layers = [result.layers for result in results]
+    require(len(set(layers)) == 1, "All results must be of the same layers", layers=layers)
+    figure, (axes,) = _panels(3.6)
+    for result, label, (color, line, _) in zip(results, labels, itertools.cycle(_LOOKS), strict=False):
+        values = np.vstack([np.ones(len(result.scores)), result.similarities])  # unchanged at first
+        lower, upper = np.percentile(values, [25, 75], axis=1)
+        axes.fill_between(range(len(values)), lower, upper, color=color, alpha=0.12, linewidth=0)
+        axes.plot(values.mean(axis=1), color=color, linestyle=line, marker="o", markersize=3, label=label)
+    axes.axhline(0, color="0.4", linestyle="--", linewidth=0.8)
+    axes.set_xticks(range(1 + len(layers[0])), ["none", *layers[0]], rotation=30, ha="right")
+    axes.set(xlabel="re-initialized down to this layer", ylabel="rank correlation with the original map")
+    axes.legend(fontsize=7, title_fontsize=6.5, frameon=False, title=f"{_count(results[0])}; {_BAND_LEGEND}")
     return figure
 
 
@@ -135,6 +169,8 @@ def _draw_boxes(axes, results, labels):
         axes.annotate("chance", **at, xycoords=("data", "axes fraction"), ha="center", fontsize=7, color="0.4")
     axes.set_yticks(positions, labels)
     axes.set(xlabel=results[0].axis_label)
+    at = {"xy": (0, 1), "xytext": (0, 12), "textcoords": "offset points"}
+    axes.annotate(_BOX_LEGEND, **at, xycoords="axes fraction", fontsize=6.5, color="0.4")
     if results[0].limits is not None:
         axes.set_xlim(results[0].limits)
 
@@ -142,7 +178,8 @@ def _draw_boxes(axes, results, labels):
 def _draw_curves(axes, results, labels):
     if len(results) == 1:
         lower, _, upper = results[0].curve_quartiles
-        axes.fill_between(100 * results[0].shares, lower, upper, color=_COLORS[0], alpha=0.15, linewidth=0)
+        style = {"color": _COLORS[0], "alpha": 0.15, "linewidth": 0}
+        axes.fill_between(100 * results[0].shares, lower, upper, **style, label=_BAND_LEGEND)
     for number, (result, label, look) in enumerate(zip(results, labels, itertools.cycle(_LOOKS), strict=False)):
         style = {"color": look[0], "linestyle": look[1], "linewidth": 1.4}
         zorder = 3 - number / len(results)  # the first one on top
