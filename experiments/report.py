@@ -30,6 +30,13 @@ PUBLISHED = {
     "GradientsInputs": (".144", ".562"),
 }
 
+_SHORT = (
+    ("OcclusionSensitivity(patch_size=", "Occlusion "),
+    (", fill=127.5)", ", gray window"),
+    ("(encoded=False)", ", pixels and black image"),
+    (")", ""),
+)
+
 _INTRODUCTION = """# Results
 
 *Written by `python -m experiments report` from `experiments/results/*.json`; do not edit.*
@@ -115,37 +122,51 @@ def _network(results) -> str:
 
 def _methods(preset, methods) -> str:
     """The table of all methods, and what it says."""
-    is_cifar = preset != "coda_digits"
-    columns = [*["published"] * is_cifar, "maps ahead by"]
-    header = ["method", "localization", *columns, "removal, AUC", *columns]
     rows, compared = [], methods["contribution maps"]
+    text = _finding(methods)
     best = {metric: max(each[metric]["mean"] for each in methods.values())
             for metric in ("localization", "removal")}  # fmt: skip
     for method, each in methods.items():
-        row = [method]
-        for metric, published in zip(("localization", "removal"), PUBLISHED.get(method, ("–", "–")), strict=True):
+        row = [_short(method)]
+        for metric in ("localization", "removal"):
             cell = _cell(each[metric])
             row.append(f"**{cell}**" if each[metric]["mean"] == best[metric] else cell)
-            row += [published] * is_cifar
             ahead, error = each["maps_ahead"][metric]
             row.append("" if each is compared else f"{ahead:+.3f} ± {error:.3f}")
         rows.append(row)
-    text = markdown(header, rows)
+    text += markdown(["method", "localization", "maps ahead by", "removal, AUC", "maps ahead by"], rows)
+    if preset != "coda_digits":
+        values = [f"{_short(name)} {' and '.join(PUBLISHED[name])}" for name in methods if name in PUBLISHED]
+        text += f"\nPublished for S-CoDA (localization and removal): {'; '.join(values)}.\n"
     text += (
         f"\nAll methods on the same {compared['localization']['units']} grids (chance 0.111) and "
         f"{compared['removal']['units']} images, whose mean probability is {compared['removal']['untouched']:.3f} "
         "before any removal. Standard errors of differences are those of the differences on each grid or image.\n\n"
     )
-    for metric in ("localization", "removal"):
-        ahead = [name for name, each in methods.items() if each[metric]["mean"] > compared[metric]["mean"]]
-        names = ", ".join(ahead)
-        text += f"Higher mean {metric} than the contribution maps: {names or 'none'}. "
     return text + (
         "Grids are made of the most confident images first, so localization falls with the number of grids. Occlusion, "
         "Integrated Gradients and gradient × input use an encoding of zeros as their reference, as the removal metric "
-        "does for removed pixels. Rows with `fill=127.5` (a gray window) and `encoded=False` (a black image), if there "
-        "are any, use the references of tf-explain.\n\n"
+        "does for removed pixels. Rows with a gray window, or pixels and a black image, use the references of "
+        "tf-explain.\n\n"
     )
+
+
+def _finding(methods) -> str:
+    """One sentence for each metric: which methods have a higher mean than the contribution maps, and by how much."""
+    text = ""
+    for metric, name in (("localization", "Localization"), ("removal", "Pixel removal")):
+        ours = methods["contribution maps"][metric]
+        behind = [(_short(method), *each["maps_ahead"][metric]) for method, each in methods.items()]
+        higher = ", ".join(f"{method} (by {-mean:.3f} ± {error:.3f})" for method, mean, error in behind if mean < 0)
+        text += f"{name}: contribution maps {_cell(ours)}, {'below ' + higher if higher else 'above every method'}. "
+    return f"**{text.strip()}**\n\n"
+
+
+def _short(method) -> str:
+    """A method's name for a table that fits a page, such as "Occlusion 5, gray window"."""
+    for long, short in _SHORT:
+        method = method.replace(long, short)
+    return method
 
 
 def _cell(summary) -> str:

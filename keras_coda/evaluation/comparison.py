@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import inspect
+import math
 import os
 import sys
 import urllib.parse
@@ -91,14 +92,32 @@ class Comparison:
         notes = "; ".join(results[0].footnote for results in columns)
         return "\n\n".join([table, f"Mean ± standard error; {notes}.", *self.notes])
 
+    def finding(self) -> str:
+        """Return a sentence for each metric: how far the first explainer is ahead of the best other one, or behind it.
+
+        Empty if there is no other one.
+        """
+        sentences = []
+        for metric, (first, *others) in self.results.items():
+            if others:
+                best = max(others, key=lambda result: result.mean)
+                mean, error = first.difference(best)
+                ahead = f"{abs(mean):.3f}" + ("" if math.isnan(error) else f" ± {error:.3f}")
+                sentences.append(
+                    f"{metric.replace('_', ' ').capitalize()}: {first.explainer} {first.mean:.3f}, {ahead} "
+                    f"{'above' if mean >= 0 else 'below'} the best other method, {best.explainer}."
+                )
+        return " ".join(sentences)
+
     def __str__(self) -> str:
-        return self.table()
+        """The finding, then the table."""
+        return "\n\n".join(part for part in (self.finding(), self.table()) if part)
 
     def __repr__(self) -> str:
         return f"<Comparison: {', '.join(self.names)} by {', '.join(self.results)}>"
 
     def _repr_html_(self) -> str:
-        return to_html(self.table())
+        return to_html(str(self))
 
     def to_json(self, path: str | os.PathLike | None = None) -> str:
         """Return all results as JSON, each as its own ``to_json``, and also write them to ``path`` if it is given.

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 _BOXES_HEIGHT = 1.3  # inches of a panel without the boxes
 # The colors of Okabe and Ito (Color Universal Design, 2008), which readers with any color vision tell apart; without
-# yellow, which is too faint for lines on white.
-_COLORS = ("#d55e00", "#0072b2", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000")
+# yellow, which is too faint for lines on white, and with gray for black, in which a box would hide its median.
+_COLORS = ("#d55e00", "#0072b2", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "0.45")
 _DRAWN = (("-", None), ("--", "////"), (":", "...."), ("-.", "xxxx"))
 # Color, line style and hatch of each explainer in turn: neighbors differ in all of them, and the first 28 look unlike.
 _LOOKS = [(_COLORS[n % len(_COLORS)], *_DRAWN[n % len(_DRAWN)]) for n in range(len(_COLORS) * len(_DRAWN))]

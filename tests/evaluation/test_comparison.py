@@ -43,7 +43,11 @@ def test_comparison_of_known_maps():
     assert localization[:3] == pytest.approx([1, 1, 1 / 9])
     assert localization[3] < 1
     assert len({result.curve[0] for result in comparison.pixel_removal}) == 1
-    lines = str(comparison).splitlines()
+    finding, table = str(comparison).split("\n\n", 1)
+    first, second = finding.split(". ", 1)
+    assert first == "Localization: contribution maps 1.000, 0.000 ± 0.000 above the best other method, GradientsInputs"
+    assert second.startswith("Pixel removal: contribution maps ")
+    lines = table.splitlines()
     assert lines[0].startswith("| method ")
     assert "chance 0.111" in lines[0]
     assert lines[2].startswith("| contribution maps | **1.000 ± 0.000** ")
