@@ -11,6 +11,12 @@ from keras_coda.evaluation.comparison import compare as compare
 from keras_coda.evaluation.datasets import labeled_batches as labeled_batches
 from keras_coda.evaluation.localization_grids import LocalizationResult as LocalizationResult
 from keras_coda.evaluation.localization_grids import localization as localization
+from keras_coda.evaluation.quantus import QuantusResult as QuantusResult
+from keras_coda.evaluation.quantus import QuantusScores as QuantusScores
+from keras_coda.evaluation.quantus import quantus_explainer as quantus_explainer
+from keras_coda.evaluation.quantus import quantus_inputs as quantus_inputs
+from keras_coda.evaluation.quantus import quantus_metrics as quantus_metrics
+from keras_coda.evaluation.quantus import quantus_scores as quantus_scores
 from keras_coda.evaluation.randomization import RandomizationResult as RandomizationResult
 from keras_coda.evaluation.randomization import randomization as randomization
 from keras_coda.evaluation.removal import PixelRemovalResult as PixelRemovalResult

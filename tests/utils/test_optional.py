@@ -39,7 +39,7 @@ import sys
 for name in ("matplotlib", "keras_tuner"):  # hidden, since Keras imports the former where it finds it
     sys.modules[name] = None
 import keras_coda.exporters.single_file, keras_coda.tuning.temperature, keras_coda.visualization
-print({"tf_explain", "onnx", "tf2onnx", "onnxruntime", "ai_edge_litert"} & set(sys.modules))
+print({"tf_explain", "onnx", "tf2onnx", "onnxruntime", "ai_edge_litert", "quantus"} & set(sys.modules))
 for name in ("tune", "CoDAHyperModel"):
     try: getattr(keras_coda.tuning, name)
     except ImportError as error: print(error)
