@@ -166,7 +166,7 @@ def test_new_layers_are_trained_alone_and_a_finished_training_says_how_to_go_on(
     ("arguments", "message"),
     [(["--preset", "coda_digts"], "Did you mean 'coda_digits'"), (["--data", "./nowhere"], "nowhere"),
      (["--validation-split", "1.5"], "--validation-split must"), (["--seed", "-1"], "--seed must"),
-     (["--penalty", "linear=0.1"], "linear_map"), (["--preset", "coda_s_cifar10", "--pretrained"], "weights")],
+     (["--penalty", "linear=0.1"], "linear_map"), (["--preset", "coda_l_imagenet100", "--pretrained"], "weights")],
 )  # fmt: skip
 def test_train_refuses_and_leaves_nothing_behind(arguments, message, tmp_path, capsys):
     assert run("train", "--out", tmp_path / "run", *arguments) == 1
