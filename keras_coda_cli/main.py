@@ -17,8 +17,9 @@ import os
 import sys
 import tempfile
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import ModuleType
+from typing import Any
 
 from keras_coda_cli.common import Parser, UsageError, load_without_package
 
@@ -41,6 +42,9 @@ example, from nothing to explanations:
   keras-coda train --data digits --out runs/digits
   keras-coda explain --model runs/digits/model --out explanations photo.png
 """
+# Keras and TensorFlow import these where they are installed, for what no command uses: wrappers for scikit-learn, data
+# in tables of pandas, galleries of pictures, models of JAX converted to LiteRT. They are up to half of the import.
+UNUSED_BY_KERAS = ("IPython", "cv2", "jax", "matplotlib", "pandas", "sklearn")
 NOISE = (b"WARNING: All log messages before absl", b"I0000 ", b"W0000 ", b"E0000 ", b"To enable the following")
 
 
@@ -110,13 +114,17 @@ def _run(command: ModuleType, args: argparse.Namespace, usage_error: Callable[[s
 
 def _import_quietly() -> None:
     """Import TensorFlow without the messages it prints before its log level takes effect; keep all other messages."""
-    if "tensorflow" in sys.modules or "TF_CPP_MIN_LOG_LEVEL" in os.environ:
+    if "tensorflow" in sys.modules:
+        return
+    if "TF_CPP_MIN_LOG_LEVEL" in os.environ:
+        _import_keras()
         return
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
     with tempfile.TemporaryFile() as messages:
         stderr = os.dup(2)
         os.dup2(messages.fileno(), 2)
         try:
+            _import_keras()
             import keras
 
             if keras.backend.backend() == "tensorflow":
@@ -125,17 +133,40 @@ def _import_quietly() -> None:
                 tf.get_logger().setLevel("ERROR")
                 with contextlib.suppress(RuntimeError):
                     tf.config.list_physical_devices("GPU")  # loads CUDA, which prints messages
-        except ModuleNotFoundError as error:  # of Keras' backend
-            raise ImportError(
-                f"The backend of Keras must be installed. Received: {error}, "
-                f"KERAS_BACKEND={os.environ.get('KERAS_BACKEND', 'not set')}. Install it, or set KERAS_BACKEND=jax."
-            ) from error
         finally:
             os.dup2(stderr, 2)
             os.close(stderr)
             messages.seek(0)
             kept = [line for line in messages if not line.startswith(NOISE)]
             sys.stderr.write(b"".join(kept).decode(errors="replace"))
+
+
+def _import_keras() -> None:
+    """Import Keras and its backend, at first without what they do not need here."""
+    try:
+        with hidden(*(name for name in UNUSED_BY_KERAS if name != os.environ.get("KERAS_BACKEND"))):
+            import keras
+    except ImportError:  # JAX is the backend in Keras' configuration file, or a later version does need one of them
+        try:
+            import keras  # noqa: F401
+        except ModuleNotFoundError as error:  # of Keras' backend
+            raise ImportError(
+                f"The backend of Keras must be installed. Received: {error}, "
+                f"KERAS_BACKEND={os.environ.get('KERAS_BACKEND', 'not set')}. Install it, or set KERAS_BACKEND=jax."
+            ) from error
+
+
+@contextlib.contextmanager
+def hidden(*names: str) -> Iterator[None]:
+    """Let imports of these packages fail in the block as if they were not installed, unless they are imported yet."""
+    missing = [name for name in names if name not in sys.modules]
+    blocks: dict[str, Any] = dict.fromkeys(missing)  # None for a module: Python's way to block its import
+    sys.modules.update(blocks)
+    try:
+        yield
+    finally:
+        for name in missing:
+            sys.modules.pop(name, None)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from keras import ops
 from keras_coda.layers import factored, patches
 from keras_coda.layers import rescaling as rescalings
 from keras_coda.layers.dynamic_linear import DynamicLinear
+from keras_coda.layers.initial import uniform
 from keras_coda.utils.checks import check_int, check_pair
 
 _serializable = keras.saving.register_keras_serializable("keras_coda")
@@ -61,10 +62,10 @@ class _DynamicAlignmentUnits(DynamicLinear):
         patch = self._patch_shape(input_shape[-1])
         # Uniform within ±1/√(inputs of the product), for B over a patch and for A and b over the rank.
         self.projection = self.add_weight(
-            name="projection", shape=(*patch, self.rank), initializer=_uniform(math.prod(patch))
+            name="projection", shape=(*patch, self.rank), initializer=uniform(math.prod(patch))
         )
         self.kernel = self.add_weight(
-            name="kernel", shape=(*patch, self._num_units, self.rank + 1), initializer=_uniform(self.rank)
+            name="kernel", shape=(*patch, self._num_units, self.rank + 1), initializer=uniform(self.rank)
         )
 
     def _matrices(self, dtype):
@@ -131,10 +132,6 @@ class _DynamicAlignmentUnits(DynamicLinear):
     def get_config(self):
         """Return the constructor's arguments but the number of units, which subclasses name."""
         return {**super().get_config(), "rank": self.rank, "rescaling": self.rescaling}
-
-
-def _uniform(inputs: int) -> keras.initializers.Initializer:
-    return keras.initializers.RandomUniform(-(inputs**-0.5), inputs**-0.5)
 
 
 @_serializable

@@ -1,5 +1,6 @@
 """ExplainableClassifier: training, exact explanations, export and presets, for any explainable architecture."""
 
+import contextlib
 import os
 import warnings
 import weakref
@@ -11,6 +12,7 @@ import numpy as np
 
 from keras_coda import explanations
 from keras_coda.exporters import saved_model, single_file
+from keras_coda.layers.initial import weights_are_loaded
 from keras_coda.models import presets
 from keras_coda.models.penalized import PenalizedModel, require_full_precision
 from keras_coda.utils.checks import check_class_names, check_image_shape, require, summary
@@ -142,7 +144,8 @@ class ExplainableClassifier(PenalizedModel):
         config = self.get_config()
         copies = _copies.setdefault(self, {})
         if shape not in copies or copies[shape][0] != config:
-            copies[shape] = config, type(self).from_config({**config, "input_shape": shape})
+            with weights_are_loaded():
+                copies[shape] = config, type(self).from_config({**config, "input_shape": shape})
         copy = copies[shape][1]
         copy.set_weights(self.get_weights())
         copy.jit_compile = self.jit_compile
@@ -252,24 +255,29 @@ class ExplainableClassifier(PenalizedModel):
         policy = keras.dtype_policies.get(overrides.get("dtype") or keras.config.dtype_policy())
         require_full_precision([policy.variable_dtype], policy.name)  # else the folder would seem to be damaged
         network_class = preset.network_class(cls)
+        weights = None if load_weights is False else preset.weights
         try:
-            model = network_class(**network_class.override_config(preset.config, overrides))
+            with contextlib.nullcontext() if overrides or weights is None else weights_are_loaded():
+                model = network_class(**network_class.override_config(preset.config, overrides))
         except Exception as error:
             if overrides or preset.weights is None:
                 raise
             raise preset.unreadable(error) from error
-        if preset.weights is not None and load_weights is not False:
-            source = network_class(**preset.config) if overrides else model
+        if weights is not None:
+            source = model
+            if overrides:
+                with weights_are_loaded():
+                    source = network_class(**preset.config)
             try:
-                keras.Model(source.inputs, source.outputs).load_weights(preset.weights)
+                keras.Model(source.inputs, source.outputs).load_weights(weights)
             except Exception as error:  # Keras and HDF5 raise many types for damaged files
                 raise UnreadableFileError(
-                    f"The weights of the preset must fit the architecture. Received: '{preset.weights}' "
+                    f"The weights of the preset must fit the architecture. Received: '{weights}' "
                     f"({summary(error)}). Copy the folder again."
                 ) from error
             if overrides:
                 model.new_layers = presets.copy_fitting_weights(source, model)
-                _report_new_layers(model, preset.weights, overrides)
+                _report_new_layers(model, weights, overrides)
             if not model.new_layers:  # else the figures are another network's
                 model.training_figures = preset.facts.get("training_figures", {})
         return model

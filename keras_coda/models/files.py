@@ -9,6 +9,7 @@ from pathlib import Path
 
 import keras
 
+from keras_coda.layers.initial import weights_are_loaded
 from keras_coda.models.classifier import ExplainableClassifier
 from keras_coda.models.coda_net import CoDANet
 from keras_coda.models.weights_files import array_shapes
@@ -50,7 +51,7 @@ def load_keras_file(path: str | os.PathLike) -> keras.Model:
     path = Path(path).expanduser()
     try:
         _check_sizes(path)
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), weights_are_loaded():
             warnings.filterwarnings("ignore", "Skipping variable loading for optimizer")
             return keras.models.load_model(path, compile=False)
     except Exception as error:  # Keras and its formats raise nearly anything

@@ -11,6 +11,7 @@ from typing import TypeVar
 
 import keras
 
+from keras_coda.layers.initial import weights_are_loaded
 from keras_coda.models import coda_net_presets, weights_files
 from keras_coda.utils.atomic import new_folder
 from keras_coda.utils.checks import require
@@ -265,7 +266,8 @@ def half_precision_copy(model: keras.Model) -> keras.Model:
         config = layer.get_config()
         return type(layer).from_config({**config, "dtype": "float16"} if layer.weights else config)
 
-    half = keras.models.clone_model(keras.Model(model.inputs, model.outputs), clone_function=copy)
+    with weights_are_loaded():
+        half = keras.models.clone_model(keras.Model(model.inputs, model.outputs), clone_function=copy)
     half.set_weights(model.get_weights())
     return half
 

@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from keras_coda import CoDANet, Explanation
+from keras_coda.explanations import compiled
 from tests.helpers.commands import run, write_image
 
 
@@ -44,6 +45,22 @@ def test_explain_writes_a_picture_and_the_numbers_of_every_image(model_folder, t
     assert (out / "other.npz").stat().st_mtime_ns == before
     assert run(*arguments, "--overwrite") == 0
     assert Explanation.load(out / "other.npz").classes.shape == (1, 1)
+
+
+def test_a_network_is_traced_once_to_explain_files_and_never_for_predictions(
+    model_folder, tmp_path, monkeypatch, capsys
+):
+    explainers, original = [], compiled.CompiledExplainer.__init__
+
+    def noted(self, model):
+        original(self, model)
+        explainers.append(self)
+
+    monkeypatch.setattr(compiled.CompiledExplainer, "__init__", noted)
+    photos = [write_image(tmp_path / f"{seed}.png", seed) for seed in range(3)]
+    assert run("explain", "--model", model_folder, *photos, "--out", tmp_path / "out", "--top-k", 2) == 0
+    assert run("predict", "--model", model_folder, *photos) == 0
+    assert [explainer.traces for explainer in explainers] == [1, 0]
 
 
 def test_explain_sees_the_pixels_that_training_saw(photos, model_folder, tmp_path):
@@ -135,7 +152,7 @@ def test_an_unreadable_image_is_named_and_nothing_is_written(damage, model_folde
 @pytest.mark.parametrize(
     ("options", "message"),
     [(["--classes", "drak"], "'drak'. Did you mean 'dark'?"), (["--classes", "2"], r"in [0, 1]"),
-     (["--top-k", "3"], "top_k"), (["--wrt", "conv"], "dau_1"), (["--model", "coda_s_cifar10"], "weights")],
+     (["--top-k", "3"], "top_k"), (["--wrt", "conv"], "dau_1"), (["--model", "coda_l_imagenet100"], "weights")],
 )  # fmt: skip
 def test_explain_refuses(options, message, model_folder, tmp_path, capsys):
     image = write_image(tmp_path / "image.png")

@@ -1,5 +1,9 @@
+import importlib
+import os
+import subprocess
 import sys
 import types
+from pathlib import Path
 
 import pytest
 
@@ -88,3 +92,27 @@ def test_exit_codes_of_failures(error, code, monkeypatch, capsys):
 def test_debug_shows_the_traceback(tmp_path):
     with pytest.raises(ValueError, match="nowhere"):
         run("evaluate", "--debug", "--model", tmp_path / "nowhere")
+
+
+# === The import of Keras ===
+
+
+def test_packages_are_hidden_in_the_block_alone(monkeypatch):
+    monkeypatch.delitem(sys.modules, "wave", raising=False)
+    with main.hidden("wave", "json"):
+        with pytest.raises(ModuleNotFoundError, match="wave"):
+            importlib.import_module("wave")
+        importlib.import_module("json")  # is imported: whoever did that keeps it
+    assert importlib.import_module("wave").open
+    assert sys.modules["json"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["tensorflow", "jax"])
+def test_keras_is_imported_without_what_no_command_uses(backend):
+    code = "import sys; from keras_coda_cli import main; main._import_quietly(); print(*sys.modules)"
+    environment = {**os.environ, "KERAS_BACKEND": backend, "PYTHONPATH": str(Path(__file__).parents[2])}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    imported = done.stdout.split()
+    assert {"keras", backend} < set(imported)
+    assert not ({*main.UNUSED_BY_KERAS, "scipy.stats"} - {backend}) & set(imported)

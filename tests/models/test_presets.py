@@ -1,11 +1,13 @@
 import json
+import random
 import re
 
+import keras
 import numpy as np
 import pytest
 
 from keras_coda import CoDANet, data
-from keras_coda.models import NewLayersWarning, presets
+from keras_coda.models import NewLayersWarning, files, presets
 from tests.helpers.networks import pixels, small
 
 
@@ -170,3 +172,53 @@ def test_the_shipped_digits_network_works_offline():
     assert model.training_figures["validation_accuracy"] > 0.99
     images, _ = next(iter(digits.validation))
     assert model.explain(images).residual.max() < 1e-4
+
+
+# === Initial weights ===
+
+
+@pytest.fixture
+def saved(tmp_path):
+    model = small()
+    model.save(tmp_path / "net.keras")
+    model.save_to_preset(tmp_path / "net")
+    return model, tmp_path / "net"
+
+
+def test_networks_whose_weights_are_loaded_or_copied_draw_no_random_ones(saved, tmp_path, monkeypatch):
+    def draw(*_, **__):
+        raise AssertionError("random weights")
+
+    monkeypatch.setattr(keras.initializers.RandomUniform, "__call__", draw)
+    model, folder = saved
+    copies = (
+        CoDANet.from_preset(folder),
+        files.load_network(f"{folder}.keras"),
+        model.with_input_shape((None, None, 2)),
+    )
+    for copy in copies:
+        for weights, expected in zip(copy.get_weights(), model.get_weights(), strict=True):
+            np.testing.assert_array_equal(weights, expected)
+    model.save_to_preset(tmp_path / "half", weights_dtype="float16")
+    with pytest.raises(ValueError, match="random weights"):
+        CoDANet.from_preset(folder, load_weights=False)
+
+
+def test_all_other_networks_have_random_weights(saved, monkeypatch):
+    _, folder = saved
+    with pytest.warns(NewLayersWarning):
+        changed = CoDANet.from_preset(folder, num_classes=4)
+    monkeypatch.setattr(keras.Model, "load_weights", lambda *_: 1 / 0)
+    with pytest.raises(ValueError, match="must fit the architecture"):
+        CoDANet.from_preset(folder)
+    for model in (changed, small(), CoDANet.from_preset(folder, load_weights=False)):
+        assert all(np.ptp(weights) > 0 for weights in model.get_weights())
+
+
+def test_loading_leaves_the_random_numbers_of_a_program_as_building_does(saved):
+    state, numbers = random.getstate(), []
+    for load_weights in (True, False):
+        random.setstate(state)
+        CoDANet.from_preset(saved[1], load_weights=load_weights)
+        numbers.append(random.random())
+    assert numbers[0] == numbers[1]
