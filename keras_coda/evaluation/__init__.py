@@ -9,6 +9,7 @@ from keras_coda.evaluation.comparison import Comparison as Comparison
 from keras_coda.evaluation.comparison import Metric as Metric
 from keras_coda.evaluation.comparison import compare as compare
 from keras_coda.evaluation.datasets import labeled_batches as labeled_batches
+from keras_coda.evaluation.grad_cam_layer import best_grad_cam as best_grad_cam
 from keras_coda.evaluation.localization_grids import LocalizationResult as LocalizationResult
 from keras_coda.evaluation.localization_grids import localization as localization
 from keras_coda.evaluation.quantus import QuantusResult as QuantusResult
