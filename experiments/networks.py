@@ -18,7 +18,7 @@ from pathlib import Path
 
 import keras_coda
 from keras_coda import posthoc
-from keras_coda.evaluation import Comparison, compare, evaluate, localization, pixel_removal
+from keras_coda.evaluation import Comparison, best_grad_cam, compare, evaluate, localization, pixel_removal
 from keras_coda.visualization.figure import save_picture
 
 ROOT = Path(__file__).parents[1]
@@ -65,7 +65,10 @@ def run(
     least = pixel_removal(model, data.validation, n_images=alone[1])
     most = pixel_removal(model, data.validation, n_images=n_images, order="most")
     kept = KEPT / f"{preset}{'-quick' * quick}"
-    methods, sizes = [*posthoc.methods(), *TF_EXPLAIN] if post_hoc else [], {"n_grids": n_grids, "n_images": n_images}
+    methods, sizes, layers = [], {"n_grids": n_grids, "n_images": n_images}, {}
+    if post_hoc:  # Grad-CAM's layer is chosen on training images
+        grad_cam, layers = best_grad_cam(model, data.train.take(40), n_grids=5 if quick else 50)
+        methods = [*posthoc.methods(), grad_cam, *TF_EXPLAIN]
     comparison = compare(model, data.validation, methods, **sizes, out=kept)
 
     PICTURES.mkdir(parents=True, exist_ok=True)
@@ -85,6 +88,7 @@ def run(
         "removal": least.summary(),
         "removal_most": most.summary(),
         "methods": _compared(comparison),
+        "grad_cam_layers": layers,  # localization at each layer
     }
 
 

@@ -33,6 +33,8 @@ PUBLISHED = {
 _SHORT = (
     ("OcclusionSensitivity(patch_size=", "Occlusion "),
     (", fill=127.5)", ", gray window"),
+    ("GradCAM(layer_name='", "GradCAM at "),
+    ("')", ", best layer on training images"),
     ("(encoded=False)", ", pixels and black image"),
     (")", ""),
 )

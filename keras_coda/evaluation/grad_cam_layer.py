@@ -1,6 +1,7 @@
 """The layer at which Grad-CAM scores best by localization."""
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import keras
 
@@ -56,8 +57,8 @@ def best_grad_cam(
         layers = [layer.name for layer in spatial if layer.weights]
     is_list = isinstance(layers, (list, tuple)) and len(layers) > 0
     require(is_list, "`layers` must be names of layers with an output (batch, height, width, channels)", layers=layers)
-    options = {"n_grids": n_grids, "grid": grid, "confidence": confidence, "batch_size": batch_size, "seed": seed}
-    measure = prepare_localization(model, dataset, **options, verbose=verbose, stacklevel=3)
+    options: dict[str, Any] = {"n_grids": n_grids, "grid": grid, "confidence": confidence, "batch_size": batch_size}
+    measure = prepare_localization(model, dataset, **options, seed=seed, verbose=verbose, stacklevel=3)
     scores = {name: measure(GradCAM(name)).mean for name in layers}
     best = max(reversed(scores), key=lambda name: scores[name])
     return GradCAM(best), scores
