@@ -112,7 +112,7 @@ def _network(results) -> str:
         text += _methods(preset, results["methods"])
     located, removed, most = results["localization"], results["removal"], results["removal_most"]
     text += (
-        f"**The contribution maps alone**, on all available images: localization **{_cell(located)}** "
+        f"**The contribution maps alone**: localization **{_cell(located)}** "
         f"({located['units']} grids of {located['requested']} requested; quartiles {_quartiles(located)}); removal "
         f"**{_cell(removed)}** ({removed['units']} images, {removed['untouched']:.3f} before removal); most "
         f"important pixels first {_cell(most)} ({most['units']} images; lower is better).\n\n"
