@@ -13,6 +13,7 @@ _INTRODUCTION = """# Benchmarks
 
 The clients of a model server and other runtimes (ONNX Runtime, OpenVINO, LiteRT) are measured in
 [SERVING.md](SERVING.md). [GPU.md](GPU.md) describes how to train and measure on a machine with a GPU and JAX only.
+[CHANGES.md](CHANGES.md) compares speed with an earlier commit.
 
 """
 
