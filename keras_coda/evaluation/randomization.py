@@ -105,7 +105,7 @@ def randomization(
         >>> model = keras_coda.CoDANet.from_preset("coda_digits")
         >>> result = keras_coda.evaluation.randomization(model, data.validation, n_images=16, verbose=False)
         >>> len(result.layers), result.similarities.shape
-        (4, (4, 16))
+        (3, (3, 16))
 
     Reference:
         Adebayo et al.: Sanity Checks for Saliency Maps (arXiv 1810.03292), section 3.
