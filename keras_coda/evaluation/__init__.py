@@ -10,6 +10,8 @@ from keras_coda.evaluation.comparison import Metric as Metric
 from keras_coda.evaluation.comparison import compare as compare
 from keras_coda.evaluation.datasets import labeled_batches as labeled_batches
 from keras_coda.evaluation.grad_cam_layer import best_grad_cam as best_grad_cam
+from keras_coda.evaluation.layer_randomization import RandomizationResult as RandomizationResult
+from keras_coda.evaluation.layer_randomization import randomization as randomization
 from keras_coda.evaluation.localization_grids import LocalizationResult as LocalizationResult
 from keras_coda.evaluation.localization_grids import localization as localization
 from keras_coda.evaluation.quantus import QuantusResult as QuantusResult
@@ -18,8 +20,6 @@ from keras_coda.evaluation.quantus import quantus_explainer as quantus_explainer
 from keras_coda.evaluation.quantus import quantus_inputs as quantus_inputs
 from keras_coda.evaluation.quantus import quantus_metrics as quantus_metrics
 from keras_coda.evaluation.quantus import quantus_scores as quantus_scores
-from keras_coda.evaluation.randomization import RandomizationResult as RandomizationResult
-from keras_coda.evaluation.randomization import randomization as randomization
 from keras_coda.evaluation.removal import PixelRemovalResult as PixelRemovalResult
 from keras_coda.evaluation.removal import pixel_removal as pixel_removal
 from keras_coda.evaluation.results import Result as Result

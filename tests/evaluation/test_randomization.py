@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from keras_coda.evaluation import RandomizationResult, randomization
-from keras_coda.evaluation.randomization import rank_correlations
+from keras_coda.evaluation.layer_randomization import rank_correlations
 from keras_coda.visualization import metrics
 from tests.helpers.known_models import one_pixel_model, random_digits, raster
 
