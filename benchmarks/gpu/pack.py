@@ -11,7 +11,7 @@ from benchmarks.gpu import data
 from keras_coda.utils.atomic import new_folder
 
 ROOT = Path(__file__).resolve().parents[2]
-SOURCES = ("keras_coda", "keras_coda_cli", "benchmarks")
+SOURCES = ("keras_coda", "keras_coda_cli", "benchmarks", "experiments")
 IMAGES = "images.npz"
 _LEFT_OUT = ("__pycache__", "shipped", "results", "*.md")  # trained weights, and what was measured elsewhere
 _PLATFORMS = ("manylinux_2_28_{}", "manylinux_2_27_{}", "manylinux_2_17_{}", "manylinux2014_{}")

@@ -78,7 +78,7 @@ def test_packed_images_are_those_of_the_files(folder, tmp_path, capsys):
     np.testing.assert_array_equal(data.held_out[np.argsort(data.held_out_labels)], images[is_held])
     assert data.class_names == ("cat", "dog")
     names = {path.name for path in (tmp_path / "packed").iterdir()}
-    assert names == {"benchmarks", "images.npz", "keras_coda", "keras_coda_cli"}
+    assert names == {"benchmarks", "experiments", "images.npz", "keras_coda", "keras_coda_cli"}
     assert not list((tmp_path / "packed").rglob("*.h5"))
 
 
