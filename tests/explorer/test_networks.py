@@ -113,7 +113,7 @@ def test_networks_are_own_ones_then_those_with_weights_and_read_when_asked_for(t
     own = tmp_path / "photos" / "model"
     CoDANet(2, input_shape=(8, 8, 3), filters=(4, 2), ranks=2).save_to_preset(own)
     networks = Networks([own, "coda_digits"])
-    assert networks.names == ("photos/model", "coda_digits", "coda_xs_cifar10")
+    assert networks.names == ("photos/model", "coda_digits", "coda_s_cifar10", "coda_xs_cifar10")
     assert not made
     assert networks["photos/model"] == networks["photos/model"] == str(own)
     assert made == [str(own)]
@@ -122,8 +122,8 @@ def test_networks_are_own_ones_then_those_with_weights_and_read_when_asked_for(t
 
 
 def test_networks_are_checked_before_anything_starts(tmp_path):
-    with pytest.raises(ValueError, match="must have weights. Received: model='coda_s_cifar10'"):
-        Networks(["coda_s_cifar10"])
+    with pytest.raises(ValueError, match="must have weights. Received: model='coda_l_imagenet100'"):
+        Networks(["coda_l_imagenet100"])
     with pytest.raises(ValueError, match="nowhere"):
         Networks([tmp_path / "nowhere"])
     CoDANet(2, input_shape=(8, 8, 2), filters=(4, 2), ranks=2).save_to_preset(tmp_path / "two")
