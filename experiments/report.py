@@ -43,15 +43,22 @@ _INTRODUCTION = """# Results
 
 *Written by `python -m experiments report` from `experiments/results/*.json`; do not edit.*
 
+"""
+
+_SOURCES = """Everything is measured by the package's own functions
+([localization](../keras_coda/evaluation/localization_grids.py), [pixel removal](../keras_coda/evaluation/removal.py),
+[post-hoc methods](../keras_coda/posthoc/methods.py)) on the networks that come with it. Tables also show the
+published values (CVPR 2021, arXiv 2104.00032). Values are means ± standard errors.
+
+"""
+
+_COMMANDS = """
+## How to measure this again
+
     make evidence                                # everything, with CIFAR-10 of TensorFlow Datasets, then this page
     make evidence CIFAR10=photos/cifar10         # ... or from a folder with train/ and validation/
     python -m experiments cifar10 --grids 25 --images 192  # compare methods on fewer images: 1 hour, not a day
     python -m experiments digits report  # some parts: digits cifar10 cifar10_s temperature_digits temperature_cifar10
-
-Everything is measured by the package's own functions ([localization](../keras_coda/evaluation/localization_grids.py),
-[pixel removal](../keras_coda/evaluation/removal.py), [post-hoc methods](../keras_coda/posthoc/methods.py)) on
-the networks that come with it. Tables also show the published values (CVPR 2021, arXiv 2104.00032). Values are means ±
-standard errors.
 
 """
 
@@ -84,14 +91,30 @@ def write() -> None:
 def page() -> str:
     """Return the page, made from the parts that have results."""
     found = _records()
-    text = _INTRODUCTION + machines(found)
+    text = _INTRODUCTION + _summary(found) + _SOURCES
     for part in _NETWORKS:
         if part in found:
             text += _network(found[part]["results"])
     for part in _TEMPERATURES:
         if part in found:
             text += _temperature(found[part]["results"])
-    return text + _PROTOCOL
+    return text + _PROTOCOL + _COMMANDS + machines(found).rstrip() + "\n"
+
+
+def _summary(found) -> str:
+    """What the page shows, a line for each network; the tables say how many grids and images that is."""
+    lines = []
+    for part in _NETWORKS:
+        if part in found:
+            each = found[part]["results"]
+            line = f"- **`{each['preset']}`**: accuracy {each['figures']['accuracy']:.1%}; the contribution maps reach "
+            line += f"localization {each['localization']['mean']:.3f} and pixel removal {each['removal']['mean']:.3f}."
+            if len(each["methods"]) > 1:
+                compared, finding = each["methods"]["contribution maps"], _finding(each["methods"]).strip().strip("*")
+                line += f" Beside other methods, on {compared['localization']['units']} grids and "
+                line += f"{compared['removal']['units']} images: {finding[0].lower()}{finding[1:]}"
+            lines.append(line + "\n")
+    return "".join(lines) + "\n"
 
 
 def _records() -> dict:
