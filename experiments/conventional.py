@@ -21,8 +21,6 @@ import os
 import time
 from pathlib import Path
 
-import numpy as np
-
 from benchmarks.gpu.__main__ import XLA_FLAGS
 
 CONVENTIONAL = ("resnet20", "vgg")
@@ -70,7 +68,6 @@ def vgg(classes: int, shape, dtype=None):
 
 def build(network: str, data, precision: str):
     """Return a network for the images of ``benchmarks.gpu.data.Data``, with its loss."""
-    import jax
     import keras
 
     from benchmarks.gpu import networks
@@ -78,9 +75,8 @@ def build(network: str, data, precision: str):
     classes, shape = len(data.class_names), data.images.shape[1:]
     if network not in CONVENTIONAL:
         return networks.network(network, precision, num_classes=classes, input_shape=shape)
-    with jax.default_device(jax.devices("cpu")[0]):
-        model = {"resnet20": resnet20, "vgg": vgg}[network](classes, shape, networks.PRECISIONS[precision].policy)
-    networks.to_device(model)
+    policy, function = networks.PRECISIONS[precision].policy, {"resnet20": resnet20, "vgg": vgg}[network]
+    model = networks.built(lambda: function(classes, shape, policy))
     model.compile(loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     return model
 
@@ -106,7 +102,7 @@ def run(args) -> None:
     from benchmarks.gpu import data as datasets
     from benchmarks.gpu import device, networks
     from benchmarks.gpu.step import Trainer
-    from benchmarks.gpu.training import schedule
+    from benchmarks.gpu.training import train_epochs
 
     args.out.mkdir(parents=True, exist_ok=True)
     data = datasets.load(args.images, args.held_out)
@@ -118,15 +114,12 @@ def run(args) -> None:
         keras.utils.set_random_seed(args.seed)
         model = build(network, data, args.precision)
         chunk = min(50, images // args.batch)
-        pad = min(4, min(data.images.shape[1:3]) // 8)
-        changes = {"pad": pad, "flip": data.may_flip, "distort": args.augment == "strong"}
+        changes = {"pad": data.pad, "flip": data.may_flip, "distort": args.augment == "strong"}
         options = {"precision": args.precision, "batch": args.batch, "chunk": chunk, "seed": args.seed, **changes}
         trainer = Trainer(model, data.images, data.labels, **options)
         compiled = trainer.compile()
-        chunks, start, log = max(1, round(args.epochs * images / args.batch / chunk)), time.monotonic(), []
-        for number in range(chunks):
-            progress = (number * chunk + np.arange(chunk)) / (chunks * chunk)
-            log.append([float(value) for value in trainer.run(schedule(progress, args.rate))])
+        start = time.monotonic()
+        log = train_epochs(trainer, args.epochs, args.rate)
         seconds = time.monotonic() - start
         trainer.weights_to(model)
         with networks.PRECISIONS["float32"].scope():
@@ -138,7 +131,7 @@ def run(args) -> None:
             "accuracy": float((logits.argmax(1) == data.held_out_labels).mean()),
             "parameters": model.count_params(),
             "macs": operations(model),
-            "seconds_per_epoch": seconds / (chunks * chunk * args.batch / images),
+            "seconds_per_epoch": seconds / (len(log) * chunk * args.batch / images),
             "compile_seconds": compiled,
             "log": log,
         }

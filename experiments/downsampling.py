@@ -116,7 +116,7 @@ def check_exact(model, images) -> float:
 def train(model, data, seed: int, settings: dict, compiled=None):
     """Train a network; return the trainer, and the loss and accuracy of every chunk of steps."""
     from benchmarks.gpu.step import Trainer
-    from benchmarks.gpu.training import schedule
+    from benchmarks.gpu.training import train_epochs
 
     options = {name: settings[name] for name in ("precision", "batch")}
     chunk = min(50, len(data.images) // settings["batch"])
@@ -125,12 +125,7 @@ def train(model, data, seed: int, settings: dict, compiled=None):
         trainer.compile()
     else:
         trainer.compiled = compiled
-    chunks = max(1, round(settings["epochs"] * len(data.images) / settings["batch"] / chunk))
-    log = []
-    for number in range(chunks):
-        progress = (number * chunk + np.arange(chunk)) / (chunks * chunk)
-        log.append([float(value) for value in trainer.run(schedule(progress, settings["rate"]))])
-    return trainer, log
+    return trainer, train_epochs(trainer, settings["epochs"], settings["rate"])
 
 
 def measure(model, data, network: str, variant: str, temperature: float) -> dict:
@@ -172,7 +167,6 @@ def side_by_side(args) -> None:
 
 def run(args, start: float) -> None:
     """Run what is missing."""
-    import jax
     import keras
 
     from benchmarks import records
@@ -183,7 +177,7 @@ def run(args, start: float) -> None:
     data = datasets.load(args.images, args.held_out)
     compiled = {}
     settings = {name: getattr(args, name) for name in SETTINGS}
-    policy = {"bfloat16": "mixed_bfloat16"}.get(settings["precision"], "float32")
+    policy = networks.PRECISIONS[settings["precision"]].policy
     for seed in range(args.seed, args.seed + args.seeds):
         for variant in args.variant:
             name = f"{args.network}-{variant}-{seed}"
@@ -192,9 +186,7 @@ def run(args, start: float) -> None:
             if time.monotonic() - start > args.latest:
                 return print(f"{name}: no time is left, the same command continues", flush=True)
             keras.utils.set_random_seed(seed)
-            with jax.default_device(jax.devices("cpu")[0]):  # many small programs, which compile faster there
-                model = build(args.network, variant, settings["temperature"], policy)
-            networks.to_device(model)
+            model = networks.built(functools.partial(build, args.network, variant, settings["temperature"], policy))
             check_exact(model, data.held_out[:8])
             began = time.monotonic()
             trainer, log = train(model, data, seed, settings, compiled.get(variant))

@@ -3,7 +3,6 @@
 import jax
 import jax.numpy as jnp
 
-STRENGTHS = ("none", "flip_crop", "strong")
 _ROTATION, _SHEAR, _SCALE = 0.35, 0.2, 0.15  # largest: radians, and shares
 _COLOR = 0.4  # largest change of brightness, contrast and saturation, as a share
 _ERASED = 0.5  # side of the gray square at most, as a share of the image's

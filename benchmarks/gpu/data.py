@@ -37,6 +37,11 @@ class Data:
     class_names: tuple[str, ...]
     may_flip: bool
 
+    @property
+    def pad(self) -> int:
+        """Pixels of padding from which crops are taken: the papers' 4 of 32, in proportion."""
+        return min(4, min(self.images.shape[1:3]) // 8)
+
     def batches(self, size: int = 250) -> list[tuple[np.ndarray, np.ndarray]]:
         """Return the held-out images in batches of nearly equal size, so that few programs are compiled."""
         count = -(-len(self.held_out) // size)

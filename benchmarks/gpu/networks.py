@@ -45,16 +45,19 @@ PRECISIONS = {
 def network(preset: str, precision: str = "float32", **overrides) -> keras_coda.CoDANet:
     """Return a network of a preset's architecture with untrained weights."""
     policy = PRECISIONS[precision].policy
-    with jax.default_device(jax.devices("cpu")[0]):  # many small programs, which compile faster there
-        model = keras_coda.CoDANet.from_preset(preset, load_weights=False, dtype=policy, **overrides)
-    to_device(model)
-    return model
+    return built(lambda: keras_coda.CoDANet.from_preset(preset, load_weights=False, dtype=policy, **overrides))
 
 
-def to_device(model: keras.Model) -> None:
-    """Move the variables of a network to the first device."""
+def built(build: Callable[[], keras.Model]) -> keras.Model:
+    """Return what a function builds, with its variables on the first device.
+
+    It is built on the CPU: that takes many small programs, which compile faster there.
+    """
+    with jax.default_device(jax.devices("cpu")[0]):
+        model = build()
     for variable in model.variables:
         variable.assign(jax.device_put(variable.value, jax.devices()[0]))
+    return model
 
 
 def values(variables: Sequence[keras.Variable]) -> list[jax.Array]:

@@ -80,9 +80,8 @@ def _train(args, start, model, data, weights, log):
     before = weights.restore(model)
     if before.get("seconds", 0.0) >= args.seconds:
         return {"training": before}
-    pad = min(4, min(data.images.shape[1:3]) // 8)  # the papers' 4 pixels of 32
     is_plain = args.augment == "none"
-    augment = {"pad": 0 if is_plain else pad, "flip": not is_plain and data.may_flip}
+    augment = {"pad": 0 if is_plain else data.pad, "flip": not is_plain and data.may_flip}
     augment |= {"distort": args.augment == "strong"}
     options = {"precision": args.precision, "batch": args.batch, "chunk": args.chunk, "seed": args.seed}
     options |= {"ema": args.ema, "clip": args.clip, **augment}

@@ -138,6 +138,13 @@ def train(
     return figures
 
 
+def train_epochs(trainer: Trainer, epochs: float, rate: float) -> list[list[float]]:
+    """Train for a number of epochs instead of a time; return the loss and accuracy of every chunk of steps."""
+    steps = trainer.chunk * max(1, round(epochs * len(trainer.labels) / trainer.batch / trainer.chunk))
+    rates = schedule(np.arange(steps) / steps, rate).reshape(-1, trainer.chunk)
+    return [[float(value) for value in trainer.run(each)] for each in rates]
+
+
 def _write_line(log, figures):
     is_new = not log.exists()
     with log.open("a", encoding="utf-8") as file:

@@ -186,6 +186,14 @@ def test_training_goes_on_after_losses_that_are_not_finite(tmp_path):
         train(FakeTrainer([math.inf] * 10), ChunkClock(), **options)
 
 
+def test_training_by_epochs_falls_to_zero_at_the_last_step():
+    from benchmarks.gpu.training import schedule, train_epochs
+
+    trainer = FakeTrainer([0.5, 0.25, 0.125, 0.0625])
+    assert train_epochs(trainer, 2, 0.1) == [[0.5, 0.5], [0.25, 0.5], [0.125, 0.5], [0.0625, 0.5]]  # 2 · 64 images
+    np.testing.assert_allclose(np.concatenate(trainer.rates), schedule(np.arange(16) / 16, 0.1))
+
+
 # === Counts ===
 
 
