@@ -11,15 +11,19 @@ _DATA = {
     "coda_digits": """The 1,797 8×8 digits that come with scikit-learn (UCI, Alpaydin and Kaynak 1998), four fifths of
 them to train on; `keras_coda.data.load("digits")` makes the same split.""",
 }
-_AUGMENTATION = dict.fromkeys(("coda_s_cifar10", "coda_xs_cifar10"), "flips and crops (4 pixels)")
-_AUGMENTATION |= {"coda_digits": "no augmentation"}
+_AUGMENTATION = {
+    "none": "no augmentation",
+    "flip_crop": "flips and crops (4 pixels)",
+    "strong": "flips and crops (4 pixels), images turned, sheared, scaled, recolored and covered in part, less so in "
+    "the last 15 %",
+}
 _IMAGES = {"train": "training", "validation": "validation"}
 _TEN_CLASSES = """- It knows ten classes of centered objects. For other objects, and for larger pictures, a high
   probability means nothing.
 """
 _LIMITS = {
-    "coda_s_cifar10": f"""{_TEN_CLASSES}- It classifies all of its training images correctly, and is too certain of its
-  errors. It was trained with flips and crops only; stronger augmentation should help.
+    "coda_s_cifar10": f"""{_TEN_CLASSES}- It classifies all of its training images correctly, and is too certain of some
+  of its errors.
 """,
     "coda_xs_cifar10": f"""{_TEN_CLASSES}- It was trained for hours on two CPU cores and has not converged. It is meant
   for learning, tests and demonstrations; CoDA-Nets can reach a higher accuracy on CIFAR-10.
@@ -52,13 +56,14 @@ def write(record: dict) -> None:
     text += "".join(f"| {name} | {value} |\n" for name, value in rows)
     text += f"\n`{record['command']}`, {record['date']}, {record['cores']} cores, {record['cpu']}.\n\n## Data\n\n"
     text += _DATA[preset] + "\n\n## Training\n\n"
+    usual = "none" if preset == "coda_digits" else "flip_crop"
     for number, stage in enumerate(history, 1):
         rate = stage.get("learning_rate") or stage["recipe"]["learning_rate"]
         dropout = f", up to {stage['pixel_dropout']:.0%} of the pixels dropped" if stage.get("pixel_dropout") else ""
         text += (
             f"{number}. {stage['epochs']} epochs at temperature {stage['temperature']:g}, batches of "
             f"{stage['batch_size']}, {stage['optimizer']}, peak rate {rate:g}, {stage['dtype']}, "
-            f"{_AUGMENTATION[preset]}{dropout}; {_time(stage)}."
+            f"{_AUGMENTATION[stage.get('augmentation', usual)]}{dropout}; {_time(stage)}."
         )
         for name in _IMAGES:
             if f"{name}_accuracy" in stage:

@@ -14,9 +14,10 @@ A run is a variant and a seed. Variants are run side by side, each in a process 
 with seed 0 first, then with seed 1, and so on. The same command continues with the runs that are missing.
 
 Machine: one GPU with 16 cores, bfloat16 products; for a CPU, `--variant` and `--epochs` make it smaller.
-Hours:   below 0.1 on an NVIDIA H100, estimated from the speed of `coda_s_cifar10` there. It has not been run.
-Result:  none yet. One run of an earlier, shorter form of this experiment is known, the network as it is, trained for 4
-         epochs on 10,240 images on a CPU: accuracy 51.1 %, energy 271 at period 2 and 4.5 at period 4.
+Hours:   0.04 on one NVIDIA H200 for 15 runs of 5 epochs, eight processes side by side.
+Result:  ``experiments/results/downsampling.json``, a table in ``docs/results.md``. Means over 2x2 locations of a layer
+         with stride 1 remove the grid and keep the accuracy: ``CoDANet(downsampling="pooled")``. Not run: "blur_last",
+         "kernel_4", a penalty on the grid, and the third seed of most variants.
 
 Measures: accuracy on the held-out images, and how strong the grid is in the mean absolute contribution map of the
 class predicted for 500 of them, see ``experiments.grid``.
@@ -38,29 +39,31 @@ from benchmarks.gpu.__main__ import XLA_FLAGS
 SETTINGS = {"batch": 128, "epochs": 6.0, "rate": 2e-3, "temperature": 500.0, "precision": "bfloat16"}
 EXPLAINED = 500  # of the held-out images
 VARIANTS = (
-    *("baseline", "blur", "blur_first", "blur_last", "mean_pool_after", "mean_pool_before"),
+    *("baseline", "blur", "blur_5", "blur_first", "blur_last", "mean_pool_before", "mean_pool_after"),
     *("kernel_4_blur", "learned_blur", "kernel_4"),
 )
 
 
-def pooling(variant: str, strided: list[int]) -> dict:
-    """Return what comes ``before`` a layer, by index, ``after`` the strided ones, then with stride 1, and their size.
+def smoothing(variant: str, strided: list[int]) -> dict:
+    """Return what comes ``before`` layers, by index, arguments of the network, and the ``size`` of strided kernels.
 
     Args:
         variant: one of ``VARIANTS``.
         strided: indices of the layers with stride 2.
     """
-    from experiments.smoothing import Blur, LearnedBlur, MeanPool
+    from experiments.smoothing import LearnedBlur
+    from keras_coda import AveragePooling2D, Blur2D
 
     everywhere = functools.partial(dict.fromkeys, strided)
     return {
         "baseline": {},
-        "blur": {"before": everywhere(Blur)},
-        "blur_first": {"before": {strided[0]: Blur}},
-        "blur_last": {"before": {strided[-1]: Blur}},
-        "mean_pool_after": {"after": MeanPool},
-        "mean_pool_before": {"before": everywhere(MeanPool)},
-        "kernel_4_blur": {"before": everywhere(Blur), "size": 4},
+        "blur": {"before": everywhere(Blur2D)},
+        "blur_5": {"before": everywhere(functools.partial(Blur2D, 5))},
+        "blur_first": {"before": {strided[0]: Blur2D}},
+        "blur_last": {"before": {strided[-1]: Blur2D}},
+        "mean_pool_before": {"before": everywhere(AveragePooling2D), "stride": 1},
+        "mean_pool_after": {"after": everywhere(AveragePooling2D), "stride": 1},
+        "kernel_4_blur": {"before": everywhere(Blur2D), "size": 4},
         "learned_blur": {"before": everywhere(LearnedBlur)},
         "kernel_4": {"size": 4},  # tells what of `kernel_4_blur` is due to the size of the kernels alone
     }[variant]
@@ -71,27 +74,22 @@ def build(network: str, variant: str, temperature: float, dtype=None):
     import keras
 
     import keras_coda
-    from experiments.smoothing import MeanPool
 
     config = keras_coda.CoDANet.from_preset(network, load_weights=False).get_config()
     strides = [int(np.max(stride)) for stride in config["strides"]]
-    how = pooling(variant, [index for index, stride in enumerate(strides) if stride == 2])
-    before, after, size = how.get("before", {}), how.get("after"), how.get("size")
+    how = smoothing(variant, [index for index, stride in enumerate(strides) if stride == 2])
     inputs = keras.Input((32, 32, 3), dtype="float32")
     x = keras.layers.Rescaling(1 / 255, dtype="float32")(inputs)
     x = keras_coda.AddInverse(dtype="float32")(x)
     layers = zip(config["filters"], config["ranks"], config["kernel_sizes"], strides, strict=True)
     for index, (filters, rank, kernel, stride) in enumerate(layers):
-        if index in before:
-            x = before[index](dtype=dtype)(x)
-        pooled = stride == 2 and (after is not None or before.get(index) is MeanPool)
-        kernel = size or kernel if stride == 2 else kernel  # 4x4 with stride 2: padded by 1 on each side, even
-        layer = keras_coda.DAUConv2D(
-            filters, kernel, rank, 1 if pooled else stride, dtype=dtype, name=f"dau_{index + 1}"
-        )
-        x = layer(x)
-        if stride == 2 and after is not None:
-            x = after(dtype=dtype)(x)
+        if index in how.get("before", {}):
+            x = how["before"][index](dtype=dtype)(x)
+        if stride == 2:  # 4x4 with stride 2: padded by 1 on each side, even
+            kernel, stride = how.get("size", kernel), how.get("stride", stride)
+        x = keras_coda.DAUConv2D(filters, kernel, rank, stride, dtype=dtype, name=f"dau_{index + 1}")(x)
+        if index in how.get("after", {}):
+            x = how["after"][index](dtype=dtype)(x)
     x = keras_coda.GlobalSumPooling2D(dtype="float32")(x)
     x = keras_coda.LogitScaling(temperature, np.log(0.1 / 0.9), dtype="float32")(x)
     model = keras.Model(inputs, x)
@@ -100,13 +98,9 @@ def build(network: str, variant: str, temperature: float, dtype=None):
 
 
 def check_exact(model, images) -> float:
-    """Return the largest completeness residual; raise if it, or the transpose of a layer, is not exact."""
+    """Return the largest completeness residual; raise if it is not exact."""
     import keras_coda
-    from experiments.smoothing import Blur, MeanPool, check_transpose
 
-    for layer in model.layers:
-        if isinstance(layer, (Blur, MeanPool)):
-            check_transpose(layer)
     residual = float(keras_coda.explain(model, images, top_k=3, verbose=False).residual.max())
     if not residual < 1e-4:
         raise ArithmeticError(f"Contributions must sum to the logit. Received: residual={residual}")
@@ -202,17 +196,20 @@ def run(args, start: float) -> None:
 
 
 def report(out: Path) -> str:
-    """Return a Markdown table: mean ± standard error over seeds for every variant, for the finished runs in ``out``."""
+    """Return the table of the finished runs in a folder."""
     contents = [json.loads(path.read_text())["results"] for path in sorted(out.glob("*.json"))]
-    runs = [each for each in contents if "variant" in each]
+    return table([each for each in contents if "variant" in each])
+
+
+def table(runs: list[dict]) -> str:
+    """Return a Markdown table: mean ± standard error over seeds for every variant."""
     base = {(run["network"], run["seed"]): run["accuracy"] for run in runs if run["variant"] == "baseline"}
     columns = {"accuracy, %": ("accuracy", 100), "minus baseline": ("gain", 100), "energy 2": ("energy_2", 1)}
     columns |= {"energy 4": ("energy_4", 1), "phases 2, %": ("phases_2", 100), "phases 4, %": ("phases_4", 100)}
     lines = ["| network | variant | seeds | " + " | ".join(columns) + " |", "|---|---|" + "---:|" * (len(columns) + 1)]
-    for network, variant in sorted({(run["network"], run["variant"]) for run in runs}):
+    for network, variant in dict.fromkeys((run["network"], run["variant"]) for run in runs):
         own = [run for run in runs if (run["network"], run["variant"]) == (network, variant)]
-        for run in own:
-            run["gain"] = run["accuracy"] - base.get((network, run["seed"]), np.nan)
+        own = [run | {"gain": run["accuracy"] - base.get((network, run["seed"]), np.nan)} for run in own]
         cells = [_mean([scale * run[key] for run in own]) for key, scale in columns.values()]
         lines.append(f"| {network} | {variant} | {len(own)} | " + " | ".join(cells) + " |")
     return "\n".join(lines)

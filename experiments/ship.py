@@ -109,6 +109,7 @@ def _stage_on_device(model, run):
         "versions": {"python": record["python"], **record["versions"]},
         "date": record["date"][:10],
         "temperature": model.temperature,
+        "augmentation": arguments["augment"],
         "batch_size": arguments["batch"],
         "dtype": {"bfloat16": "mixed_bfloat16"}.get(arguments["precision"], arguments["precision"]),
         "seed": arguments["seed"],

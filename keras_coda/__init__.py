@@ -16,6 +16,8 @@ from keras_coda.explanations import Explanation as Explanation
 from keras_coda.explanations import explain as explain
 from keras_coda.explanations import explain_batches as explain_batches
 from keras_coda.layers import AddInverse as AddInverse
+from keras_coda.layers import AveragePooling2D as AveragePooling2D
+from keras_coda.layers import Blur2D as Blur2D
 from keras_coda.layers import Chain as Chain
 from keras_coda.layers import DAUConv2D as DAUConv2D
 from keras_coda.layers import DAUDense as DAUDense

@@ -1,6 +1,7 @@
 """Train and measure on a machine that has JAX only: ``python -m benchmarks.gpu pack | train | table``."""
 
 import argparse
+import json
 import os
 import sys
 import time
@@ -60,6 +61,7 @@ def _add_pack(parser):
 
 def _add_train(parser):
     parser.add_argument("--preset", type=_preset, default="coda_s_cifar10", help="architecture: a name, or a folder")
+    parser.add_argument("--start", type=_preset, help="a trained network to start with, a name or a folder")
     parser.add_argument("--images", type=_images, default="digits", metavar="SOURCE", help=IMAGES)
     parser.add_argument("--out", type=Path, default=Path("out"), help="folder of the results")
     parser.add_argument("--seconds", type=_number, default=400, help="of training, without compilation")
@@ -68,7 +70,9 @@ def _add_train(parser):
     parser.add_argument("--batch", type=positive, default=128, help="images per step")
     parser.add_argument("--chunk", type=positive, default=50, help="steps per call of the compiled program")
     parser.add_argument("--rate", type=_number, default=2e-3, help="largest learning rate of Adam")
-    parser.add_argument("--temperature", type=_number, help="default: the preset's")
+    parser.add_argument(
+        "--config", type=_object, default={}, metavar="JSON", help="arguments of CoDANet other than the preset's"
+    )
     parser.add_argument("--ema", type=_momentum, default=0.999, help="momentum of the average of the weights; 0: none")
     parser.add_argument("--clip", type=_norm, default=0.0, help="largest global norm of the gradients; 0: no limit")
     parser.add_argument("--precision", choices=PRECISIONS, default="bfloat16", help="of training")
@@ -76,7 +80,7 @@ def _add_train(parser):
         "--augment",
         choices=("none", "flip_crop", "strong"),
         default="flip_crop",
-        help="strong: also turned, sheared, scaled, changed in color, and in part covered",
+        help="strong: also turned, sheared, scaled, changed in color, and in part covered; less so towards the end",
     )
     parser.add_argument("--save-every", type=_number, default=60, help="seconds from one file of weights to the next")
     parser.add_argument("--held-out", type=positive, help="images to evaluate on; default: 500 per class or a fifth")
@@ -101,6 +105,13 @@ def _number(text):
     if not 0 < number < float("inf"):
         raise argparse.ArgumentTypeError(f"must be above 0. Received: {text}")
     return number
+
+
+def _object(text):
+    value = json.loads(text)
+    if not isinstance(value, dict):
+        raise argparse.ArgumentTypeError(f'must be like {{"temperature": 500}}. Received: {text}')
+    return value
 
 
 def _norm(text):
@@ -135,7 +146,8 @@ def _images(text):
     return text
 
 
-_number.__name__, _norm.__name__, _momentum.__name__ = "number", "norm", "momentum"  # argparse names them in its errors
+for _name, _check in {"number": _number, "norm": _norm, "momentum": _momentum, "JSON": _object}.items():
+    _check.__name__ = _name  # argparse names them in its errors
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ def flip_crop(images: jax.Array, key: jax.Array, pad: int, flip: bool) -> jax.Ar
     return jax.vmap(crop)(padded, corners)
 
 
-def distort(images: jax.Array, key: jax.Array) -> jax.Array:
+def distort(images: jax.Array, key: jax.Array, strength: jax.Array | float = 1.0) -> jax.Array:
     """Return images that are turned, sheared, scaled, changed in color, and in part covered by a gray square.
 
     As in RandAugment (Cubuk et al., arXiv 1909.13719), but all changes at once and of any strength from none on; the
@@ -34,14 +34,17 @@ def distort(images: jax.Array, key: jax.Array) -> jax.Array:
     Args:
         images: ``(batch, H, W, c)``, pixels in [0, 255].
         key: of random numbers.
+        strength: factor on all changes, in [0, 1]; 0 leaves images as they are.
 
     Returns:
         float32 images of the same shape, pixels in [0, 255].
     """
     keys = jax.random.split(key, 3)
-    images = jax.vmap(_warp)(images.astype("float32"), jax.random.uniform(keys[0], (len(images), 4), minval=-1.0))
-    images = _recolor(images, 1 + _COLOR * jax.random.uniform(keys[1], (3, len(images), 1, 1, 1), minval=-1.0))
-    return _erase(images, jax.random.uniform(keys[2], (3, len(images), 1, 1, 1)))
+    turns = strength * jax.random.uniform(keys[0], (len(images), 4), minval=-1.0)
+    images = jax.vmap(_warp)(images.astype("float32"), turns)
+    colors = strength * _COLOR * jax.random.uniform(keys[1], (3, len(images), 1, 1, 1), minval=-1.0)
+    size, *center = jax.random.uniform(keys[2], (3, len(images), 1, 1, 1))
+    return _erase(_recolor(images, 1 + colors), strength * size, *center)
 
 
 def _warp(image, draws):
@@ -70,10 +73,10 @@ def _recolor(images, factors):
     return jnp.clip(gray + saturation * (images - gray), 0, 255)
 
 
-def _erase(images, draws):
-    """Cover a square whose center is anywhere in the image."""
+def _erase(images, size, *center):
+    """Cover a square of some size in [0, 1] whose center is anywhere in the image."""
     height, width = images.shape[1:3]
-    half = draws[0] * _ERASED * min(height, width) / 2
+    half = size * _ERASED * min(height, width) / 2
     rows, columns = jnp.arange(height)[None, :, None, None], jnp.arange(width)[None, None, :, None]
-    is_inside = (abs(rows - draws[1] * (height - 1)) < half) & (abs(columns - draws[2] * (width - 1)) < half)
+    is_inside = (abs(rows - center[0] * (height - 1)) < half) & (abs(columns - center[1] * (width - 1)) < half)
     return jnp.where(is_inside, 127.5, images)

@@ -26,7 +26,7 @@ from keras_coda.utils.run_folder import RunFolder
 
 _RESULT = "training"  # <out>/training.json
 _IDENTITY = (
-    *("preset", "images", "seconds", "batch", "rate", "temperature", "ema", "clip", "precision", "augment", "seed"),
+    *("preset", "config", "start", "images", "seconds", "batch", "rate", "ema", "clip", "precision", "augment", "seed"),
     *("held_out", "grids"),
 )
 
@@ -49,8 +49,10 @@ def run(args: argparse.Namespace, start: float) -> dict:
     print(f"{len(data.images)} images, {len(data.held_out)} held out, {time.monotonic() - start:.0f} s", flush=True)
     overrides = {"class_names": data.class_names, "num_classes": len(data.class_names)}
     overrides |= {"input_shape": data.images.shape[1:]}
-    overrides |= {} if args.temperature is None else {"temperature": args.temperature}
+    overrides |= args.config
     model = networks.network(args.preset, args.precision, **overrides)
+    if args.start is not None:
+        _copy_weights(keras_coda.CoDANet.from_preset(args.start), model)
     folder.begin()
     weights = _Weights(folder.path / "weights")
     contents = records.read(_RESULT, folder.path) or device.described()
@@ -92,7 +94,8 @@ def _train(args, start, model, data, weights, log):
     if args.total is not None:
         seconds = min(seconds, done + args.total - args.reserve - (time.monotonic() - start))
     print(f"training for {max(0.0, seconds - done):.0f} s", flush=True)
-    plain = networks.network(args.preset, **{name: model.get_config()[name] for name in _ARCHITECTURE})
+    config = model.get_config()
+    plain = networks.network(args.preset, **{name: config[name] for name in (*_OF_IMAGES, *args.config)})
 
     def save(figures):
         trainer.weights_to(plain)
@@ -113,7 +116,12 @@ def _train(args, start, model, data, weights, log):
     }
 
 
-_ARCHITECTURE = ("class_names", "num_classes", "input_shape", "temperature")
+_OF_IMAGES = ("class_names", "num_classes", "input_shape")
+
+
+def _copy_weights(source, model):
+    for variable, value in zip(model.variables, source.variables, strict=True):
+        variable.assign(jax.numpy.copy(value.value))
 
 
 def _accuracy(model, data):
@@ -158,8 +166,7 @@ class _Weights:
         if not self._found():
             return {}
         trained = self.load()
-        for variable, value in zip(model.trainable_variables, trained.trainable_variables, strict=True):
-            variable.assign(jax.numpy.copy(value.value))
+        _copy_weights(trained, model)
         print(f"continues after {trained.training_figures['seconds']:.0f} s", flush=True)
         return trained.training_figures
 

@@ -74,27 +74,32 @@ class Trainer:
     def compile(self) -> float:
         """Compile the program; return the seconds that took."""
 
-        def run(state, images, labels, indices, rates):
+        def run(state, images, labels, *steps):
             def step(state, given):
                 return self._step(images, labels, state, *given)
 
-            state, (losses, hits) = jax.lax.scan(step, state, (indices, rates))
+            state, (losses, hits) = jax.lax.scan(step, state, steps)
             return state, losses.mean(), hits.mean()
 
         start = time.monotonic()
-        indices, rates = jnp.zeros((self.chunk, self.batch), "int32"), jnp.zeros(self.chunk)
+        indices, zeros = jnp.zeros((self.chunk, self.batch), "int32"), jnp.zeros(self.chunk)
         with self._precision.scope():
-            lowered = jax.jit(run, donate_argnums=0).lower(self.state, self.images, self.labels, indices, rates)
+            lowered = jax.jit(run, donate_argnums=0).lower(self.state, self.images, self.labels, indices, zeros, zeros)
             self.compiled = lowered.compile()
         return time.monotonic() - start
 
-    def run(self, rates) -> tuple[jax.Array, jax.Array]:
-        """Run a chunk of steps with their learning rates ``(chunk,)``; return means of loss and accuracy.
+    def run(self, rates, strengths=1.0) -> tuple[jax.Array, jax.Array]:
+        """Run a chunk of steps; return means of loss and accuracy.
 
         They are on the device: the call returns before the steps are done.
+
+        Args:
+            rates: ``(chunk,)``, learning rates.
+            strengths: one or ``(chunk,)``, of the distortions, in [0, 1].
         """
         indices, rates = jnp.asarray(self._next_indices()), jnp.asarray(rates, "float32")
-        self.state, loss, hits = self.compiled(self.state, self.images, self.labels, indices, rates)
+        strengths = jnp.asarray(np.broadcast_to(strengths, self.chunk), "float32")
+        self.state, loss, hits = self.compiled(self.state, self.images, self.labels, indices, rates, strengths)
         return loss, hits
 
     def weights_to(self, model: keras_coda.CoDANet) -> None:
@@ -114,10 +119,10 @@ class Trainer:
         indices, self._rest = self._rest[:need], self._rest[need:]
         return indices.reshape(self.chunk, self.batch)
 
-    def _step(self, images, labels, state, indices, rate):
+    def _step(self, images, labels, state, indices, rate, strength):
         key, own = jax.random.split(state["key"])
         x, y = augmenting.flip_crop(images[indices], own, self._pad, self._flip).astype("float32"), labels[indices]
-        x = augmenting.distort(x, jax.random.fold_in(own, 1)) if self._distort else x
+        x = augmenting.distort(x, jax.random.fold_in(own, 1), strength) if self._distort else x
 
         def objective(trained):
             logits, other = self.model.stateless_call(trained, state["other"], x, training=True)

@@ -17,6 +17,7 @@ locations in the batch, patches of d entries, f units and R = rank + 1:
 
 import dataclasses
 
+import keras_coda
 from keras_coda.layers import patches
 
 
@@ -63,12 +64,13 @@ def layers(model, image_shape: tuple[int, int] | None = None) -> list[LayerCount
     """The DAU convolutions of a ``CoDANet``, for its own image size or another."""
     height, width = image_shape or model.input.shape[1:3]
     channels, counts = 2 * model.input.shape[-1], []
-    for f, rank, (kh, kw), (down, right) in zip(
-        model.filters, model.ranks, model.kernel_sizes, model.strides, strict=True
-    ):
-        height, width = patches.count(height, kh, down), patches.count(width, kw, right)
-        counts.append(LayerCount(height * width, kh * kw * channels, f, rank + 1))
-        channels = f
+    for layer in model.layers:
+        if isinstance(layer, keras_coda.DAUConv2D):
+            (kh, kw), (down, right) = layer.kernel_size, layer.strides
+            locations = patches.count(height, kh, down) * patches.count(width, kw, right)
+            counts.append(LayerCount(locations, kh * kw * channels, layer.filters, layer.rank + 1))
+        if isinstance(layer, (keras_coda.DAUConv2D, keras_coda.AveragePooling2D, keras_coda.Blur2D)):
+            _, height, width, channels = layer.compute_output_shape((None, height, width, channels))
     return counts
 
 

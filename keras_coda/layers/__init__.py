@@ -12,3 +12,5 @@ from keras_coda.layers.encoding import AddInverse as AddInverse
 from keras_coda.layers.encoding import PixelDropout as PixelDropout
 from keras_coda.layers.head import GlobalSumPooling2D as GlobalSumPooling2D
 from keras_coda.layers.head import LogitScaling as LogitScaling
+from keras_coda.layers.smoothing import AveragePooling2D as AveragePooling2D
+from keras_coda.layers.smoothing import Blur2D as Blur2D

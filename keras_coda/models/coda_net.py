@@ -8,11 +8,13 @@ import keras
 from keras_coda.layers.dau import DAUConv2D
 from keras_coda.layers.encoding import AddInverse, PixelDropout
 from keras_coda.layers.head import GlobalSumPooling2D, LogitScaling
+from keras_coda.layers.smoothing import AveragePooling2D, Blur2D
 from keras_coda.models.classifier import ExplainableClassifier
 from keras_coda.models.coda_net_presets import weight_shapes
 from keras_coda.models.penalized import HALF, require_full_precision
-from keras_coda.utils.checks import check_image_shape, check_int, check_layers, require
+from keras_coda.utils.checks import check_image_shape, check_int, check_layers, check_per_layer, require
 
+DOWNSAMPLING = ("strided", "blurred", "pooled")
 LOGIT_BIAS = math.log(0.1 / 0.9)  # CVPR 2021, section 3.2: every class starts at a probability of 0.1
 
 
@@ -32,6 +34,11 @@ class CoDANet(ExplainableClassifier):
         ranks: int for all layers, or one each.
         kernel_sizes: int for all layers, or one (an int or a pair) each.
         strides: int for all layers, or one (an int or a pair) each.
+        downsampling: how layers with strides sample, for all of them, or one for each layer of the network.
+            ``"strided"``: patches at every second location; the published networks, whose maps show a grid of that
+            period. ``"blurred"``: the same after a :class:`~keras_coda.layers.Blur2D`, which removes most of the grid.
+            ``"pooled"``: patches at every location, then means over 2x2 of them (or whatever the strides are); four
+            times the operations of the layer.
         rescaling: ``"squash"`` or ``"l2"``, see :mod:`keras_coda.layers.rescaling`.
         temperature: float > 0; larger values force stronger alignment, hence sharper maps.
         logit_bias: float, the logit of a class to which no pixel contributes.
@@ -72,6 +79,7 @@ class CoDANet(ExplainableClassifier):
         ranks: int | Sequence[int] = 16,
         kernel_sizes: int | Sequence = 3,
         strides: int | Sequence | None = None,
+        downsampling: str | Sequence[str] = "strided",
         rescaling: str = "squash",
         temperature: float = 64.0,
         logit_bias: float = LOGIT_BIAS,
@@ -86,6 +94,7 @@ class CoDANet(ExplainableClassifier):
         require(num_classes >= 2, "`num_classes` must be at least 2 (two classes: 2)", num_classes=num_classes)
         input_shape = check_image_shape(input_shape)
         filters, ranks, kernel_sizes, strides = _layers(num_classes, filters, ranks, kernel_sizes, strides)
+        sampling = check_per_layer("downsampling", downsampling, len(filters), _check_downsampling)
 
         # === Functional Model ===
         policy = _policy(dtype)
@@ -94,8 +103,14 @@ class CoDANet(ExplainableClassifier):
         x = AddInverse(dtype="float32", name="add_inverse")(x)
         if pixel_dropout:
             x = PixelDropout(pixel_dropout, dtype="float32", name="pixel_dropout")(x)
-        for index, (units, rank, size, stride) in enumerate(zip(filters, ranks, kernel_sizes, strides, strict=True)):
-            x = DAUConv2D(units, size, rank, stride, rescaling, dtype=policy, name=f"dau_{index + 1}")(x)
+        layers = zip(filters, ranks, kernel_sizes, strides, sampling, strict=True)
+        for number, (units, rank, size, stride, how) in enumerate(layers, start=1):
+            if how == "blurred" and max(stride) > 1:
+                x = Blur2D(dtype=policy, name=f"blur_{number}")(x)
+            own = 1 if how == "pooled" else stride
+            x = DAUConv2D(units, size, rank, own, rescaling, dtype=policy, name=f"dau_{number}")(x)
+            if how == "pooled" and max(stride) > 1:
+                x = AveragePooling2D(stride, dtype=policy, name=f"pool_{number}")(x)
         # Sums over many locations, and the logits, in float32 under every policy.
         x = GlobalSumPooling2D(dtype="float32", name="sum_pooling")(x)
         scaling = LogitScaling(temperature, logit_bias, dtype="float32", name="logits")
@@ -114,6 +129,7 @@ class CoDANet(ExplainableClassifier):
         self.ranks: tuple[int, ...] = ranks
         self.kernel_sizes: tuple[tuple[int, int], ...] = kernel_sizes
         self.strides: tuple[tuple[int, int], ...] = strides
+        self.downsampling: str | tuple[str, ...] = downsampling if isinstance(downsampling, str) else sampling
         self.rescaling = rescaling
         self.temperature: float = scaling.temperature
         self.logit_bias: float = scaling.logit_bias
@@ -129,6 +145,7 @@ class CoDANet(ExplainableClassifier):
             "ranks": self.ranks,
             "kernel_sizes": self.kernel_sizes,
             "strides": self.strides,
+            "downsampling": self.downsampling,
             "rescaling": self.rescaling,
             "temperature": self.temperature,
             "logit_bias": self.logit_bias,
@@ -176,6 +193,11 @@ def _layers(num_classes: int, filters, ranks, kernel_sizes, strides) -> tuple[tu
         filters = (16, 32, 32, 64, num_classes)
         strides = (1, 2, 1, 2, 1) if strides is None else strides
     return check_layers(num_classes, filters, ranks, kernel_sizes, 1 if strides is None else strides)
+
+
+def _check_downsampling(name, value):
+    require(value in DOWNSAMPLING, f"`{name}` must be one of {DOWNSAMPLING}", **{name: value})
+    return value
 
 
 def _policy(dtype):

@@ -8,10 +8,11 @@ import math
 from typing import Any
 
 # Filters, ranks, kernel sizes and strides of each layer. The first two networks are the published ones (CVPR 2021,
-# supplement); the last two are this package's own and train on a CPU.
+# supplement), but that the first does not leave a grid in its maps (published: downsampling="strided"); the last two
+# are this package's own and train on a CPU.
 _ARCHITECTURES: dict[str, dict[str, Any]] = {
     "coda_s_cifar10": {
-        "description": "The paper's S-CoDA-SQ for CIFAR-10.",
+        "description": "The paper's S-CoDA-SQ for CIFAR-10, with pooled down-sampling.",
         "config": {
             "num_classes": 10,
             "input_shape": (32, 32, 3),
@@ -19,6 +20,7 @@ _ARCHITECTURES: dict[str, dict[str, Any]] = {
             "ranks": (32, 32, 64, 64, 64, 64, 64, 64, 64),
             "kernel_sizes": (3, 3, 3, 3, 3, 3, 3, 3, 1),
             "strides": (1, 1, 2, 1, 1, 2, 1, 1, 1),
+            "downsampling": "pooled",
             "temperature": 1000.0,
         },
     },

@@ -142,6 +142,7 @@ def test_distorted_images_keep_what_does_not_depend_on_the_distortion():
     assert changed.min() >= 0
     assert changed.max() <= 255
     assert len({np.abs(a - b).mean() for a, b in zip(changed, images, strict=True)}) == 8  # to each its own draws
+    np.testing.assert_allclose(distort(images, jax.random.key(1), 0.0), images, atol=1e-3)
 
 
 # === Training by time ===
@@ -157,8 +158,9 @@ class FakeTrainer:
 
         self.state, self.rates, self._losses = {"key": jax.random.key(0)}, [], iter(losses)
 
-    def run(self, rates):
+    def run(self, rates, strengths=1.0):
         self.rates.append(rates)
+        self.strengths = strengths
         return next(self._losses), 0.5
 
 
@@ -167,6 +169,12 @@ def test_the_learning_rate_rises_and_falls_to_zero():
 
     rates = schedule([0, WARMUP / 2, WARMUP, (1 + WARMUP) / 2, 1, 1.5], 0.02)
     np.testing.assert_allclose(rates, [0, 0.01, 0.02, 0.01, 0, 0], atol=1e-12)
+
+
+def test_distortions_fade_in_the_last_part_of_a_training():
+    from benchmarks.gpu.training import FADING, strength
+
+    np.testing.assert_allclose(strength([0, 1 - FADING, 1 - FADING / 2, 1, 1.5]), [1, 1, 0.5, 0, 0], atol=1e-12)
 
 
 def test_training_goes_on_after_losses_that_are_not_finite(tmp_path):
@@ -180,6 +188,7 @@ def test_training_goes_on_after_losses_that_are_not_finite(tmp_path):
     assert figures["rate_scale"] == 0.5
     assert figures["images_per_second"] == 32
     assert trainer.rates[1].max() > 2 * trainer.rates[3].max() * 0.9
+    assert trainer.strengths.max() < 1
     assert [each["steps"] for each in saved] == [116]  # after 5 of 10 seconds; the caller saves the last weights
     assert len((tmp_path / "log.csv").read_text().splitlines()) == 1 + 9
     with pytest.raises(ArithmeticError, match="lower --rate"):

@@ -31,8 +31,11 @@ def networks(draw):
     ]
     filters, ranks, kernel_sizes, strides = zip(*per_layer, strict=True)
     size = smallest = draw(st.integers(9, 15))
+    downsampling = draw(st.sampled_from(["strided", "blurred", "pooled"]))
     for kernel, stride in zip(kernel_sizes, strides, strict=True):
-        smallest = (smallest + 2 * ((kernel - 1) // 2) - kernel) // stride + 1
+        everywhere = smallest + 2 * ((kernel - 1) // 2) - kernel + 1
+        assume(everywhere >= 1)
+        smallest = everywhere // stride if downsampling == "pooled" else (everywhere - 1) // stride + 1
         assume(smallest >= 1)
     arguments = {
         "num_classes": num_classes,
@@ -41,6 +44,7 @@ def networks(draw):
         "ranks": ranks,
         "kernel_sizes": kernel_sizes,
         "strides": strides,
+        "downsampling": downsampling,
         "rescaling": draw(st.sampled_from(["l2", "squash"])),
         "temperature": draw(st.sampled_from([1.0, 10.0, 500.0])),
         "logit_bias": draw(st.sampled_from([0.0, -2.2])),
@@ -255,6 +259,8 @@ def test_one_convolution_and_a_user_chain_are_explained_too():
         ({"ranks": (3, 3)}, "`ranks` must be one value, or one for each of the 3 entries of `filters`."),
         ({"ranks": (3, 0, 3)}, "`ranks` must be a positive integer. Received: ranks=0"),
         ({"kernel_sizes": (3, 3)}, "`kernel_sizes` must be one value, or one for each of the 3"),
+        ({"downsampling": "nearest"}, "`downsampling` must be one of ('strided', 'blurred', 'pooled')"),
+        ({"downsampling": ("pooled", "blurred")}, "`downsampling` must be one value, or one for each of the 3"),
         ({"strides": (1, 2, 1, 1)}, "`strides` must be one value, or one for each of the 3"),
         ({"temperature": -1}, "`temperature` must be positive. Received: temperature=-1"),
         ({"temperature": "hot"}, "`temperature` must be a finite number. Received: temperature='hot'"),
@@ -332,3 +338,21 @@ def test_models_that_cannot_be_explained_are_named():
     branches = keras.layers.Add()([DAUConv2D(2, 3, 2)(image), DAUConv2D(2, 3, 2)(image)])
     with pytest.raises(ValueError, match="not a chain of single-input layers"):
         keras_coda.explain(keras.Model(image, keras_coda.GlobalSumPooling2D()(branches)), pixels(1, (4, 4, 1)))
+
+
+def test_pooled_layers_leave_less_of_a_grid_than_strided_ones():
+    images = pixels(32, (24, 24, 3))
+    uneven = {}
+    for how in ("strided", "blurred", "pooled"):
+        keras.utils.set_random_seed(0)
+        model = CoDANet(3, input_shape=(24, 24, 3), filters=(8, 16, 3), strides=(1, 2, 1), downsampling=how)
+        mean = np.abs(model.explain(images).contributions).mean((0, 1))[2:-2, 2:-2]
+        phases = [mean[i::2, j::2].mean() for i in (0, 1) for j in (0, 1)]
+        uneven[how] = (max(phases) - min(phases)) / np.mean(phases)
+    assert max(uneven["blurred"], uneven["pooled"]) < uneven["strided"] / 2
+
+
+def test_networks_without_the_option_are_strided():
+    config = small().get_config()
+    del config["downsampling"]
+    assert CoDANet.from_config(config).downsampling == "strided"
