@@ -63,6 +63,8 @@ def many_tiles(monkeypatch):
         ({"filters": (4, 3), "kernel_sizes": 1, "strides": (5, 1)}, (23, 40), {"top_k": 2}),  # pixels that no patch has
         ({"filters": (4, 5, 3), "strides": (2, 1, 2)}, (40, 31), {"wrt": "dau_1", "top_k": 2, "linear_map": True}),
         ({"filters": (4, 3), "dtype": "mixed_bfloat16"}, (1, 90), {}),
+        ({"filters": (4, 5, 3), "strides": (2, 1, 2), "downsampling": "blurred"}, (40, 31), {"top_k": 2}),
+        ({"filters": (4, 5, 3), "strides": (2, 1, (1, 2)), "downsampling": "pooled"}, (40, 31), {"top_k": 2}),
     ],
 )  # fmt: skip
 def test_tiles_give_what_the_whole_image_gives(network, size, options, many_tiles, monkeypatch, eager):

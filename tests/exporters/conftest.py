@@ -46,8 +46,9 @@ def two_channels(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def any_size(tmp_path_factory):
-    """Gray images of any size."""
-    return export(tmp_path_factory, lambda: CoDANet(3, input_shape=(None, None, 1)))
+    """Gray images of any size, down-sampled in two ways."""
+    sampling = ("strided", "pooled", "strided", "blurred", "strided")
+    return export(tmp_path_factory, lambda: CoDANet(3, input_shape=(None, None, 1), downsampling=sampling))
 
 
 @pytest.fixture
