@@ -166,6 +166,13 @@ def _network(results) -> str:
         f"**{_cell(removed)}** ({removed['units']} images, {removed['untouched']:.3f} before removal); most "
         f"important pixels first {_cell(most)} ({most['units']} images; lower is better).\n\n"
     )
+    trained = records.read("training", RESULTS / preset)
+    if trained:
+        every, kind = trained["results"]["localization"], trained["device"]["kind"]
+        text += (
+            f"Most confident images come first, so more grids are harder: localization on all {every['units']} grids "
+            f"that the validation images give is **{_cell(every)}** (one {kind}, after the training).\n\n"
+        )
     if len(results["methods"]) > 1:
         text += f"![Both metrics for every method](results/{preset}-comparison.png)\n\n"
     return text + f"![Contribution maps of validation images](results/{preset}-maps.png)\n\n"
