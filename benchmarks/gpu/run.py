@@ -95,7 +95,7 @@ def _train(args, start, model, data, weights, log):
         seconds = min(seconds, done + args.total - args.reserve - (time.monotonic() - start))
     print(f"training for {max(0.0, seconds - done):.0f} s", flush=True)
     config = model.get_config()
-    plain = networks.network(args.preset, **{name: config[name] for name in (*_OF_IMAGES, *args.config)})
+    plain = networks.network(args.preset, **({name: config[name] for name in _OF_IMAGES} | args.config))
 
     def save(figures):
         trainer.weights_to(plain)

@@ -145,7 +145,8 @@ class CoDANet(ExplainableClassifier):
             "ranks": self.ranks,
             "kernel_sizes": self.kernel_sizes,
             "strides": self.strides,
-            "downsampling": self.downsampling,
+            # Left out where it is the default: what earlier versions began, such as trainings, stays the same.
+            **({} if self.downsampling == "strided" else {"downsampling": self.downsampling}),
             "rescaling": self.rescaling,
             "temperature": self.temperature,
             "logit_bias": self.logit_bias,

@@ -352,7 +352,8 @@ def test_pooled_layers_leave_less_of_a_grid_than_strided_ones():
     assert max(uneven["blurred"], uneven["pooled"]) < uneven["strided"] / 2
 
 
-def test_networks_without_the_option_are_strided():
-    config = small().get_config()
-    del config["downsampling"]
-    assert CoDANet.from_config(config).downsampling == "strided"
+def test_the_config_names_the_option_only_where_it_is_not_that_of_earlier_versions():
+    assert "downsampling" not in small().get_config()
+    assert CoDANet.from_config(small().get_config()).downsampling == "strided"
+    pooled = small(downsampling=("strided", "pooled", "strided"))
+    assert CoDANet.from_config(pooled.get_config()).downsampling == ("strided", "pooled", "strided")
