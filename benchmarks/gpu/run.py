@@ -47,10 +47,7 @@ def run(args: argparse.Namespace, start: float) -> dict:
     keras.utils.set_random_seed(args.seed)
     data = datasets.load(args.images, args.held_out)
     print(f"{len(data.images)} images, {len(data.held_out)} held out, {time.monotonic() - start:.0f} s", flush=True)
-    overrides = {"class_names": data.class_names, "num_classes": len(data.class_names)}
-    overrides |= {"input_shape": data.images.shape[1:]}
-    overrides |= args.config
-    model = networks.network(args.preset, args.precision, **overrides)
+    model = networks.network(args.preset, args.precision, **_overrides(args, data))
     if args.start is not None:
         _copy_weights(keras_coda.CoDANet.from_preset(args.start), model)
     folder.begin()
@@ -94,8 +91,7 @@ def _train(args, start, model, data, weights, log):
     if args.total is not None:
         seconds = min(seconds, done + args.total - args.reserve - (time.monotonic() - start))
     print(f"training for {max(0.0, seconds - done):.0f} s", flush=True)
-    config = model.get_config()
-    plain = networks.network(args.preset, **({name: config[name] for name in _OF_IMAGES} | args.config))
+    plain = networks.network(args.preset, **_overrides(args, data))
 
     def save(figures):
         trainer.weights_to(plain)
@@ -116,7 +112,10 @@ def _train(args, start, model, data, weights, log):
     }
 
 
-_OF_IMAGES = ("class_names", "num_classes", "input_shape")
+def _overrides(args, data):
+    """Arguments of the network that are not the preset's."""
+    names = data.class_names
+    return {"class_names": names, "num_classes": len(names), "input_shape": data.images.shape[1:]} | args.config
 
 
 def _copy_weights(source, model):

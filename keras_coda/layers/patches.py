@@ -35,14 +35,14 @@ def scatter(patches, kernel_size, strides, image_shape):
     _, height, width, channels = image_shape
     rows, columns, _ = ops.shape(patches)[1:]
     taps = ops.reshape(patches, (-1, rows, columns, kernel_height, kernel_width * channels))
-    placed = _place([taps[:, :, :, i] for i in range(kernel_height)], 1, rows, strides[0])
+    placed = place([taps[:, :, :, i] for i in range(kernel_height)], 1, rows, strides[0])
     taps = ops.reshape(placed, (-1, ops.shape(placed)[1], columns, kernel_width, channels))
-    placed = _place([taps[:, :, :, j] for j in range(kernel_width)], 2, columns, strides[1])
+    placed = place([taps[:, :, :, j] for j in range(kernel_width)], 2, columns, strides[1])
     top, left = (kernel_height - 1) // 2, (kernel_width - 1) // 2
     return placed[:, top : top + height, left : left + width, :]
 
 
-def _place(taps, axis, count, stride):
+def place(taps, axis, count, stride):
     """Add up ``taps``, ``count`` long on ``axis`` of four; the place of entry n of tap i is ``n·stride + i``.
 
     After the last patch, ``stride - 1`` zeros: a stride may leave that many entries that no patch has seen.

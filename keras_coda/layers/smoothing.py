@@ -5,6 +5,7 @@ import math
 import keras
 from keras import ops
 
+from keras_coda.layers import patches
 from keras_coda.layers.dynamic_linear import DynamicLinear
 from keras_coda.utils.checks import check_int, check_pair, require
 
@@ -27,11 +28,9 @@ class _FixedFilter2D(DynamicLinear):
     @property
     def windows(self):
         """See :attr:`DynamicLinear.windows`."""
-        if any(pad != (len(taps) - 1) // 2 for _, (taps, _, pad) in self._axes):
-            return None
-        return (
-            (tuple(len(taps) for _, (taps, _, _) in self._axes), tuple(stride for _, (_, stride, _) in self._axes)),
-        )
+        (height, down, top), (width, right, left) = ((len(taps), *rest) for _, (taps, *rest) in self._axes)
+        is_usual = (top, left) == ((height - 1) // 2, (width - 1) // 2)
+        return (((height, width), (down, right)),) if is_usual else None
 
     def linearize(self, inputs):
         """See :meth:`DynamicLinear.linearize`; ``frozen`` is the shape of the input."""
@@ -39,7 +38,7 @@ class _FixedFilter2D(DynamicLinear):
         outputs = inputs
         for axis, (taps, stride, pad) in self._axes:
             last = (_count(ops.shape(outputs)[axis], taps, stride, pad) - 1) * stride + 1
-            padded = ops.pad(outputs, _margins(4, axis, (pad, pad)))
+            padded = ops.pad(outputs, [(pad, pad) if each == axis else (0, 0) for each in range(4)])
             outputs = sum(tap * padded[_along(axis, i, i + last, stride)] for i, tap in enumerate(taps))
         return outputs, ops.shape(inputs)
 
@@ -48,12 +47,8 @@ class _FixedFilter2D(DynamicLinear):
         batch, targets, *shape = ops.shape(cotangents)
         rows = ops.reshape(cotangents, (-1, *shape))
         for axis, (taps, stride, pad) in reversed(self._axes):
-            rows = _spread(rows, axis, stride)
-            size, length = frozen[axis], ops.shape(rows)[axis]
-            margins = ((i, size + 2 * pad - i - length) for i in range(len(taps)))
-            moved = (ops.pad(rows, _margins(4, axis, margin)) for margin in margins)
-            rows = sum(tap * each for tap, each in zip(taps, moved, strict=True))
-            rows = rows[_along(axis, pad, pad + size)]
+            rows = patches.place([tap * rows for tap in taps], axis, ops.shape(rows)[axis], stride)
+            rows = rows[_along(axis, pad, pad + frozen[axis])]
         return ops.reshape(rows, (batch, targets, *frozen[1:]))
 
     def compute_output_shape(self, input_shape):
@@ -141,19 +136,5 @@ def _count(size, taps, stride, pad):
     return (size + 2 * pad - len(taps)) // stride + 1
 
 
-def _margins(rank, axis, margin):
-    return [margin if each == axis else (0, 0) for each in range(rank)]
-
-
 def _along(axis, start, stop, step=1):
     return (slice(None),) * axis + (slice(start, stop, step),)
-
-
-def _spread(rows, axis, stride):
-    """Put ``stride - 1`` zeros between the entries of an axis."""
-    if stride == 1:
-        return rows
-    shape = ops.shape(rows)
-    rows = ops.pad(ops.expand_dims(rows, axis + 1), _margins(5, axis + 1, (0, stride - 1)))
-    rows = ops.reshape(rows, (*shape[:axis], shape[axis] * stride, *shape[axis + 1 :]))
-    return rows[_along(axis, 0, (shape[axis] - 1) * stride + 1)]

@@ -8,8 +8,8 @@ import math
 from typing import Any
 
 # Filters, ranks, kernel sizes and strides of each layer. The first two networks are the published ones (CVPR 2021,
-# supplement), but that the first does not leave a grid in its maps (published: downsampling="strided"); the last two
-# are this package's own and train on a CPU.
+# supplement). The first is pooled so that its maps show no grid; the published one is strided. The last two are this
+# package's own and train on a CPU.
 _ARCHITECTURES: dict[str, dict[str, Any]] = {
     "coda_s_cifar10": {
         "description": "The paper's S-CoDA-SQ for CIFAR-10, with pooled down-sampling.",

@@ -338,22 +338,3 @@ def test_models_that_cannot_be_explained_are_named():
     branches = keras.layers.Add()([DAUConv2D(2, 3, 2)(image), DAUConv2D(2, 3, 2)(image)])
     with pytest.raises(ValueError, match="not a chain of single-input layers"):
         keras_coda.explain(keras.Model(image, keras_coda.GlobalSumPooling2D()(branches)), pixels(1, (4, 4, 1)))
-
-
-def test_pooled_layers_leave_less_of_a_grid_than_strided_ones():
-    images = pixels(32, (24, 24, 3))
-    uneven = {}
-    for how in ("strided", "blurred", "pooled"):
-        keras.utils.set_random_seed(0)
-        model = CoDANet(3, input_shape=(24, 24, 3), filters=(8, 16, 3), strides=(1, 2, 1), downsampling=how)
-        mean = np.abs(model.explain(images).contributions).mean((0, 1))[2:-2, 2:-2]
-        phases = [mean[i::2, j::2].mean() for i in (0, 1) for j in (0, 1)]
-        uneven[how] = (max(phases) - min(phases)) / np.mean(phases)
-    assert max(uneven["blurred"], uneven["pooled"]) < uneven["strided"] / 2
-
-
-def test_the_config_names_the_option_only_where_it_is_not_that_of_earlier_versions():
-    assert "downsampling" not in small().get_config()
-    assert CoDANet.from_config(small().get_config()).downsampling == "strided"
-    pooled = small(downsampling=("strided", "pooled", "strided"))
-    assert CoDANet.from_config(pooled.get_config()).downsampling == ("strided", "pooled", "strided")
