@@ -6,8 +6,11 @@ the training of a preset on given data in `keras_coda.training`.
 
 from keras_coda.models.classifier import ExplainableClassifier as ExplainableClassifier
 from keras_coda.models.coda_net import CoDANet as CoDANet
+from keras_coda.models.conventions import Conventions as Conventions
 from keras_coda.models.losses import ClassAccuracy as ClassAccuracy
 from keras_coda.models.losses import OneVsAllCrossentropy as OneVsAllCrossentropy
+from keras_coda.models.multi_label import LabelAccuracy as LabelAccuracy
+from keras_coda.models.multi_label import multi_label_metrics as multi_label_metrics
 from keras_coda.models.penalties.linear_map import LinearMapPenalty as LinearMapPenalty
 from keras_coda.models.penalties.map_consistency import MapConsistency as MapConsistency
 from keras_coda.models.penalties.penalty import Penalty as Penalty

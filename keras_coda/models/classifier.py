@@ -43,6 +43,7 @@ class ExplainableClassifier(PenalizedModel):
         num_classes: int, the number of logits.
         class_names: tuple of strings, or None.
         training_figures: dict of facts about the training, JSON-serializable; presets keep it.
+        conventions: how labels and image files are read, see :class:`~keras_coda.models.Conventions`.
         new_layers: tuple of the names of the layers that :meth:`from_preset` found no fitting weights for.
         penalties: tuple of the penalties that the model is compiled with.
     """
@@ -149,7 +150,7 @@ class ExplainableClassifier(PenalizedModel):
         copy = copies[shape][1]
         copy.set_weights(self.get_weights())
         copy.jit_compile = self.jit_compile
-        copy.training_figures = dict(self.training_figures)
+        copy.training_figures, copy.conventions = dict(self.training_figures), self.conventions
         return copy
 
     def export(
@@ -280,6 +281,10 @@ class ExplainableClassifier(PenalizedModel):
                 _report_new_layers(model, weights, overrides)
             if not model.new_layers:  # else the figures are another network's
                 model.training_figures = preset.facts.get("training_figures", {})
+            try:
+                model.take_conventions({**preset.facts, **({"thresholds": None} if model.new_layers else {})})
+            except ValueError as error:
+                raise preset.unreadable(error) from error
         return model
 
     def save_to_preset(self, folder: str | os.PathLike, *, weights_dtype: str = "float32") -> None:
@@ -305,7 +310,8 @@ class ExplainableClassifier(PenalizedModel):
         # A plain model of the same layers: the weights file of a compiled one also holds the optimizer's variables.
         save_weights = keras.Model(model.inputs, model.outputs).save_weights
         name = keras.saving.get_registered_name(type(self))
-        presets.write(folder, name, config, save_weights, training_figures=dict(self.training_figures))
+        facts = {"training_figures": dict(self.training_figures), **self.conventions.stored()}
+        presets.write(folder, name, config, save_weights, **facts)
 
 
 def _report_new_layers(model, weights, overrides):

@@ -12,6 +12,7 @@ import keras
 from keras_coda.layers.initial import weights_are_loaded
 from keras_coda.models.classifier import ExplainableClassifier
 from keras_coda.models.coda_net import CoDANet
+from keras_coda.models.conventions import own_of
 from keras_coda.models.weights_files import array_shapes
 from keras_coda.utils.checks import require
 from keras_coda.utils.errors import UnreadableFileError
@@ -50,10 +51,13 @@ def load_keras_file(path: str | os.PathLike) -> keras.Model:
     """
     path = Path(path).expanduser()
     try:
-        _check_sizes(path)
+        config = _check_sizes(path)
         with warnings.catch_warnings(), weights_are_loaded():
             warnings.filterwarnings("ignore", "Skipping variable loading for optimizer")
-            return keras.models.load_model(path, compile=False)
+            model = keras.models.load_model(path, compile=False)
+        if isinstance(model, ExplainableClassifier):
+            model.take_conventions(own_of(config.get("compile_config")).get("conventions", {}))
+        return model
     except Exception as error:  # Keras and its formats raise nearly anything
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise UnreadableFileError(
@@ -63,13 +67,18 @@ def load_keras_file(path: str | os.PathLike) -> keras.Model:
 
 
 def _check_sizes(path):
-    """Compare sizes before a network is built: a damaged configuration may ask for any number of weights."""
+    """Compare sizes before a network is built: a damaged configuration may ask for any number of weights.
+
+    Returns:
+        The configuration of the model.
+    """
     check_archive(path)
     with zipfile.ZipFile(path) as archive:
         config = json.loads(archive.read("config.json"))
     expected = Counter(shape for shapes in map(_weight_shapes, _objects(config)) for shape in shapes)
     missing = expected - Counter(array_shapes(path))
     require(not missing, "A network must have the weights of its file", missing=next(iter(missing), None))
+    return config
 
 
 def _objects(config):

@@ -14,7 +14,7 @@ import numpy as np
 from keras_coda.models.losses import soft_labels
 from keras_coda.utils.checks import to_numpy
 from keras_coda.utils.errors import InvalidLabelsError
-from keras_coda.utils.labels import check_training_labels, is_index
+from keras_coda.utils.labels import check_multi_hot, check_training_labels, is_index
 
 
 class LabelGuard:
@@ -24,10 +24,12 @@ class LabelGuard:
         num_classes: number of classes.
         strict: whether labels must be what :class:`~keras_coda.OneVsAllCrossentropy` takes. False, for other losses:
             only integer class indices are checked.
+        multi_label: whether labels must be ``(batch, num_classes)`` of 0 and 1.
     """
 
-    def __init__(self, num_classes: int, strict: bool = True):
+    def __init__(self, num_classes: int, strict: bool = True, multi_label: bool = False):
         self._num_classes, self._strict = num_classes, strict
+        self._check = check_multi_hot if multi_label else check_training_labels
         self._failure: InvalidLabelsError | None = None
 
     def check(self, labels) -> None:
@@ -35,7 +37,7 @@ class LabelGuard:
         is_array = hasattr(labels, "dtype") and hasattr(labels, "shape")
         if is_array and (self._strict or is_index(to_numpy(labels))):
             try:
-                check_training_labels(labels, self._num_classes)
+                self._check(labels, self._num_classes)
             except InvalidLabelsError as error:
                 self._failure = error
                 raise

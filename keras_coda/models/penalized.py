@@ -6,19 +6,20 @@ import keras
 
 from keras_coda.explanations.compiled import compiled_explainer
 from keras_coda.models.averages import separate_averages
+from keras_coda.models.conventions import Conventions, ModelWithConventions, own_of, with_own
 from keras_coda.models.distribution import any_batch_size, with_own_rows
 from keras_coda.models.label_guard import LabelGuard
 from keras_coda.models.losses import ClassAccuracy, OneVsAllCrossentropy
+from keras_coda.models.multi_label import LabelAccuracy, multi_label_metrics
 from keras_coda.models.penalties import get_penalties, upgrade_penalties
 from keras_coda.models.penalties.penalty import Batch, Penalty
 from keras_coda.utils.checks import check_fit_images, require
 
 HALF = ("float16", "bfloat16")  # dtypes in which a training step is smaller than the rounding of a weight
-_OWN = "keras_coda"  # key of what Keras' own `compile` does not take, in the optimizer's entry of the compile config
 _PENALTY = "penalty"  # name of the metric; the logs have the name that the penalty gives it
 
 
-class PenalizedModel(keras.Model):
+class PenalizedModel(ModelWithConventions):
     """The part of :class:`~keras_coda.models.ExplainableClassifier` that is about training.
 
     Attributes:
@@ -34,6 +35,7 @@ class PenalizedModel(keras.Model):
         metrics="auto",
         *,
         penalties: Sequence[Penalty] | Mapping[str, float] = (),
+        multi_label: bool | None = None,
         loss_weights=None,
         weighted_metrics=None,
         run_eagerly: bool = False,
@@ -47,11 +49,15 @@ class PenalizedModel(keras.Model):
             optimizer: Keras optimizer or name; ``"auto"``: Adam with a learning rate of 1e-3.
             loss: Keras loss or name; ``"auto"``: :class:`~keras_coda.OneVsAllCrossentropy`, which takes int and one-hot
                 labels.
-            metrics: list of Keras metrics; ``"auto"``: accuracy. ``"accuracy"``, here and in ``weighted_metrics``, is
-                :class:`~keras_coda.models.ClassAccuracy`, for int and one-hot labels.
+            metrics: list of Keras metrics; ``"auto"``: accuracy, or those of
+                :func:`~keras_coda.models.multi_label_metrics`. ``"accuracy"``, here and in ``weighted_metrics``, is
+                :class:`~keras_coda.models.ClassAccuracy`, for int and one-hot labels, or with several labels
+                :class:`~keras_coda.models.LabelAccuracy`.
             penalties: what training adds to the loss, for instance ``[keras_coda.models.LinearMapPenalty(0.1)]``; or a
                 dict of names and weights, ``{"linear_map": 0.1}``. Only one may have a weight above 0. Its value,
                 without the weight, is in the logs of training; validation computes neither the penalty nor its value.
+            multi_label: whether an image may have any number of labels, which then are ``(batch, classes)`` of 0 and 1;
+                None: as before, at first False. Files keep it.
             loss_weights: see ``keras.Model.compile``, also for the next three arguments.
             weighted_metrics: list of Keras metrics.
             run_eagerly: whether to run without compiled graphs.
@@ -67,8 +73,10 @@ class PenalizedModel(keras.Model):
             optimizer = keras.optimizers.Adam(1e-3)
         if isinstance(loss, str) and loss == "auto":
             loss = OneVsAllCrossentropy()
+        if multi_label is not None and multi_label != self.multi_label:
+            self.conventions = Conventions(multi_label, window=self.window)
         if isinstance(metrics, str) and metrics == "auto":
-            metrics = [ClassAccuracy()]
+            metrics = multi_label_metrics(self.num_classes) if self.multi_label else [ClassAccuracy()]
         if jit_compile == "auto" and keras.backend.backend() == "tensorflow":
             import tensorflow as tf
 
@@ -83,8 +91,8 @@ class PenalizedModel(keras.Model):
             optimizer=optimizer,
             loss=loss,
             loss_weights=loss_weights,
-            metrics=_with_class_accuracy(metrics),
-            weighted_metrics=_with_class_accuracy(weighted_metrics),
+            metrics=self._with_own_accuracy(metrics),
+            weighted_metrics=self._with_own_accuracy(weighted_metrics),
             run_eagerly=run_eagerly,
             steps_per_execution=steps_per_execution,
             jit_compile=jit_compile,
@@ -96,15 +104,13 @@ class PenalizedModel(keras.Model):
         config = super().get_compile_config()
         is_built = bool(getattr(self.optimizer, "built", False))
         own = {"penalties": keras.saving.serialize_keras_object(list(self.penalties)), "optimizer_is_built": is_built}
-        # Not side by side with the others: `clone_model` passes all of them to the `compile` of a plain model.
-        if isinstance(config.get("optimizer"), dict):
-            config["optimizer"] = {**config["optimizer"], _OWN: own}
-        return config
+        stored = self.conventions.stored()
+        return with_own(config, {**own, "conventions": stored} if stored else own)
 
     def compile_from_config(self, config):
         """Compile with the arguments of a saved model; Keras leaves this to models with a ``compile`` of their own."""
-        optimizer = config.get("optimizer")
-        own = optimizer.get(_OWN, {}) if isinstance(optimizer, dict) else {}
+        own = own_of(config)
+        self.conventions = Conventions.of(own.pop("conventions", {}), self.num_classes)
         # Earlier versions had what is now `own` side by side with the others.
         config = upgrade_penalties(keras.saving.deserialize_keras_object({**config, **own}))
         is_built = config.pop("optimizer_is_built", True)  # earlier versions did not save it
@@ -159,8 +165,8 @@ class PenalizedModel(keras.Model):
         """Train; see ``keras.Model.fit``, which has the same arguments.
 
         Labels, in ``y`` and in data sets, are class indices ``(batch,)`` or ``(batch, 1)``, integers or floats without
-        a fraction, or ``(batch, num_classes)``, one-hot or soft. Those of arrays are checked before the training
-        begins, those of data sets as they are read.
+        a fraction, or ``(batch, num_classes)``, one-hot or soft; with ``multi_label``, ``(batch, num_classes)`` of 0
+        and 1. Those of arrays are checked before the training begins, those of data sets as they are read.
 
         Raises:
             InvalidLabelsError: a ``ValueError``, for labels out of range, with a fraction, or of another shape.
@@ -280,7 +286,15 @@ class PenalizedModel(keras.Model):
         self._label_ranks[name] = rank
 
     def _label_guard(self):
-        return LabelGuard(self.num_classes, strict=isinstance(self.loss, OneVsAllCrossentropy))
+        strict = self.multi_label or isinstance(self.loss, OneVsAllCrossentropy)
+        return LabelGuard(self.num_classes, strict, self.multi_label)
+
+    def _with_own_accuracy(self, metrics):
+        """Return a list of metrics with this package's accuracy in place of Keras' one; anything else as it is."""
+        if not isinstance(metrics, (list, tuple)):
+            return metrics
+        accuracy = LabelAccuracy if self.multi_label else ClassAccuracy
+        return [accuracy(name) if name in ("accuracy", "acc") else name for name in metrics]
 
 
 def require_full_precision(dtypes: Iterable[str], policy: str | None = None) -> None:
@@ -294,13 +308,6 @@ def require_full_precision(dtypes: Iterable[str], policy: str | None = None) -> 
     fix = f'Use dtype="mixed_{half}", globally keras.config.set_dtype_policy("mixed_{half}")'
     rule = "Weights must be float32 to learn: the steps of training are smaller than the rounding of 16-bit floats"
     require(half is None, rule, fix, dtype=policy or half)
-
-
-def _with_class_accuracy(metrics):
-    """Return a list of metrics with this package's accuracy in place of Keras' one; anything else as it is."""
-    if not isinstance(metrics, (list, tuple)):
-        return metrics
-    return [ClassAccuracy(name) if name in ("accuracy", "acc") else name for name in metrics]
 
 
 def create_training_variables(model, x, y):

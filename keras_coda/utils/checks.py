@@ -60,6 +60,18 @@ def check_finite(name: str, value) -> float:
     return number
 
 
+def check_window(window) -> tuple[float, float] | None:
+    """Return ``(low, high)`` as floats, or None for None; raise ``ValueError`` unless they are values of 16 bits."""
+    if window is None:
+        return None
+    is_pair = isinstance(window, (tuple, list)) and len(window) == 2
+    rule = "`window` must be (low, high), two values of 16-bit images, 0 <= low < high <= 65535"
+    require(is_pair, rule, window=window)
+    low, high = (check_finite("window", value) for value in window)
+    require(0 <= low < high <= 65535, rule, window=window)
+    return low, high
+
+
 def check_float32(name: str, value) -> float:
     """Return ``value`` as a float; raise ``ValueError`` unless it is 0 or a number that float32 can hold in full."""
     number = check_finite(name, value)

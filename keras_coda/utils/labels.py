@@ -64,6 +64,26 @@ def check_training_labels(labels, num_classes: int) -> None:
     _require(not wrong, "Entries of one-hot or soft labels must be in [0, 1]", "", labels=wrong)
 
 
+def check_multi_hot(labels, num_classes: int) -> np.ndarray:
+    """Return the labels of images that may have any number of labels: bool ``(batch, num_classes)``.
+
+    Args:
+        labels: ``(batch, num_classes)`` of 0 and 1, any real dtype.
+        num_classes: number of classes.
+
+    Raises:
+        InvalidLabelsError: a ``ValueError``, for another shape, for class indices, and for other values than 0 and 1.
+    """
+    array = _numbers(labels)
+    rule = f"Labels of images with several labels must be (batch, {num_classes}): 0 or 1 for each class"
+    fix = "For class indices: `keras.utils.to_categorical`, or compile(multi_label=False)"
+    fits = array.ndim == 2 and array.shape[1] == num_classes
+    _require(fits, rule, fix, dtype=str(array.dtype), shape=array.shape)
+    wrong = np.unique(array[(array != 0) & (array != 1)])[:10].tolist()  # NaN differs from both
+    _require(not wrong, rule, "", labels=wrong)
+    return array.astype(bool)
+
+
 def is_index(labels) -> bool:
     """Return whether an array holds integers, one per image: class indices under every loss."""
     shape, dtype = tuple(labels.shape), np.dtype(labels.dtype)

@@ -45,7 +45,7 @@ def test_every_argument_is_visible_to_an_editor():
     assert names[1:] == [parameter.name for parameter in parameters(keras_coda.explain)][1:]
     assert {parameter.name for parameter in parameters(CoDANet.explain_batches)} >= set(names[2:])
     compiled = {parameter.name for parameter in parameters(keras.Model.compile)}
-    assert {parameter.name for parameter in parameters(CoDANet.compile)} == compiled | {"penalties"}
+    assert {parameter.name for parameter in parameters(CoDANet.compile)} == compiled | {"penalties", "multi_label"}
 
 
 def test_batches_are_explained_with_the_arguments_of_explain():
