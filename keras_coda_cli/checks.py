@@ -120,7 +120,7 @@ def preset_folder(name: str) -> Path | None:
     Raises:
         ValueError: if it is neither the name of a preset nor a preset folder.
     """
-    path, presets = Path(name).expanduser(), load_without_package("models.coda_net_presets")
+    path, presets = Path(name).expanduser(), load_without_package("models.architectures")
     if (path / _CONFIG).is_file():
         require((path / _WEIGHTS).is_file(), f"A preset folder holds '{_CONFIG}' and '{_WEIGHTS}'", f"'{path}'")
         return path

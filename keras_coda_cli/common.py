@@ -54,7 +54,7 @@ def load_without_package(name: str) -> ModuleType:
     for modules that import nothing but the standard library.
 
     Args:
-        name: such as ``"version"`` or ``"models.coda_net_presets"``.
+        name: such as ``"version"`` or ``"models.architectures"``.
     """
     path = package_folder().joinpath(*name.split(".")).with_suffix(".py")
     spec = importlib.util.spec_from_file_location(f"keras_coda_cli.alone.{name}", path)

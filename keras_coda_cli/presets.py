@@ -19,7 +19,7 @@ def check(args: argparse.Namespace) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Print the table."""
-    table = common.load_without_package("models.coda_net_presets")
+    table = common.load_without_package("models.architectures")
     rows = [("name", "parameters", "input", "trained", "description")]
     for name in table.names():
         size = "x".join("any" if side is None else str(side) for side in table.architecture(name)["input_shape"])

@@ -15,7 +15,7 @@ def trains(folder: Path) -> None:
     assert_type(digits, data.Data)
     assert_type(digits.class_names, tuple[str, ...])
     model, notes = training.network("coda_digits", digits, temperature=20.0)
-    assert_type(model, keras_coda.CoDANet)
+    assert_type(model, keras_coda.ExplainableClassifier)
     assert_type(notes, list[str])
     model.compile(penalties=[models.LinearMapPenalty(0.1)])
     assert_type(training.train(model, digits, folder, training.recipe("paper"), epochs=5), dict[str, Any])

@@ -134,7 +134,7 @@ def _folder(text):
 def _preset(text):
     if not Path(text).is_dir():
         try:
-            load_without_package("models.coda_net_presets").check_name(text)
+            load_without_package("models.architectures").check_name(text)
         except ValueError as error:
             raise argparse.ArgumentTypeError(str(error)) from None
     return text

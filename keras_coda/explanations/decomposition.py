@@ -1,77 +1,76 @@
-"""The two parts of an explainable model: its image encoding and its chain of dynamic-linear layers."""
+"""The two parts of an explainable model: the encoding of images, and what is dynamic-linear up to the logits."""
 
 import dataclasses
-import itertools
 
 import keras
 from keras import ops
 
+from keras_coda.explanations import graph
 from keras_coda.layers.dynamic_linear import DynamicLinear, linearize_chain, pullback_chain
 from keras_coda.utils.checks import require
 
 
 @dataclasses.dataclass(frozen=True)
 class Decomposition:
-    """The parts of a model: the layers that encode the image, then the dynamic-linear chain up to the logits."""
+    """The parts of a model: the graph that encodes the image, then the dynamic-linear layers up to the logits.
+
+    Where these branch, everything between two tensors that all later ones depend on is one layer of the chain, a
+    :class:`~keras_coda.layers.LinearGraph`.
+    """
 
     encoder: keras.Model
     activations: str  # name of the encoder's output
     chain: tuple[DynamicLinear, ...]
+    outputs: tuple[tuple[str, bool], ...]  # for each layer of the chain its name, and whether its output is spatial
     input_shape: tuple[int | None, int | None, int]  # (H, W, c)
     num_classes: int
 
     @classmethod
     def of(cls, model: keras.Model) -> "Decomposition":
-        """Find the parts of a functional or sequential model.
-
-        Its last layer may be such a model itself. The layers before it, for example those that augment images in
-        training, then belong to the encoding.
+        """Find the parts of a functional or sequential model; models inside it are taken apart.
 
         Raises:
-            ValueError: if it is not a plain chain of layers that ends in ``DynamicLinear`` layers.
+            ValueError: if it does not end in ``DynamicLinear`` layers, joined by sums and concatenations.
         """
-        layers = list(getattr(model, "layers", []))
-        if layers and not getattr(model, "inputs", None):  # a sequential model has none until it is built
+        if getattr(model, "layers", None) and not getattr(model, "inputs", None):  # a sequential model before its build
             fix = "Call it on images first, or let it begin with `keras.Input`"
             require(False, "An explainable model must be built", fix, model=model.name)
-        if layers and isinstance(layers[-1], keras.Model) and len(model.inputs) == len(model.outputs) == 1:
-            return cls._of_wrapped(model, layers[-1])
-        rule = "An explainable model is a chain of layers, image encoding first and `DynamicLinear` layers to the end."
-        chained = bool(layers) and len(model.inputs) == len(model.outputs) == 1
-        chained = chained and all(_source(after) is before for before, after in itertools.pairwise(layers))
-        if not chained:
-            raise ValueError(f"{rule} Received: {model.name!r}, which is not a chain of single-input layers.")
-        dynamic = [isinstance(layer, DynamicLinear) for layer in layers]
-        first = dynamic.index(True) if True in dynamic else len(layers)
-        for layer, is_dynamic in zip(layers[first:], dynamic[first:], strict=True):
-            if not is_dynamic:
-                raise ValueError(f"{rule} Received: layer {layer.name!r} of type {type(layer).__name__} inside it.")
-            if layer.offset and layer is not layers[-1]:
-                raise ValueError(f"Only the last layer may have an `offset`. Received: layer {layer.name!r}")
+        rule = (
+            "An explainable model encodes the image, and from there on consists of `DynamicLinear` layers, joined by "
+            "sums and concatenations"
+        )
+        if not (len(getattr(model, "inputs", None) or ()) == len(getattr(model, "outputs", None) or ()) == 1):
+            raise ValueError(f"{rule}, with one input and one output. Received: {getattr(model, 'name', model)!r}")
         images, logits = model.inputs[0], model.outputs[0]
-        if first == len(layers) or len(logits.shape) != 2 or len(images.shape) != 4:
+        order = graph.values(model)
+        last = max(position for position, value in enumerate(order) if not value.is_linear)
+        first = next(position for position in graph.cuts(order) if position >= last)
+        if any(isinstance(value.operation, DynamicLinear) for value in order[: first + 1]):
+            wrong = order[last]
             raise ValueError(
-                f"{rule} It maps (batch, height, width, channels) to (batch, classes). "
-                f"Received: input {images.shape}, output {logits.shape}, {sum(dynamic)} DynamicLinear layers"
+                f"{rule}. Received: layer {wrong.name!r} of type {type(wrong.operation).__name__} inside it. "
+                f"{wrong.nearest}"
             )
-        before = layers[first - 1] if first else None  # `layers` of a Sequential model has no input layer
-        encoder = keras.Model(images, before.output if before else images, name="encoder")
-        activations = before.name if before else "input"
-        return cls(encoder, activations, tuple(layers[first:]), tuple(images.shape[1:]), logits.shape[-1])
-
-    @classmethod
-    def _of_wrapped(cls, model, network):
-        """Find the parts of a model whose last layer is an explainable model."""
-        inner, images = cls.of(network), model.inputs[0]
-        operation, node, _ = model.outputs[0]._keras_history  # noqa: SLF001
-        rule = "A model around an explainable network must pass its images on to it and return its logits"
-        require(operation is network, rule, model=model.name, network=network.name)
-        (before,) = operation._inbound_nodes[node].input_tensors  # noqa: SLF001
-        fix = f"Explain the network itself, {network.name!r}, on images of its size"
-        rule = "Layers before an explainable network must keep the size of images, or maps would not fit them"
-        require(before.shape[1:3] == images.shape[1:3], rule, fix, images=images.shape, after_layers=before.shape)
-        encoder = keras.Model(images, inner.encoder(before), name="encoder")
-        return dataclasses.replace(inner, encoder=encoder, input_shape=tuple(images.shape[1:]))
+        stages = graph.stages(order, first)
+        if not stages or len(logits.shape) != 2 or len(images.shape) != 4:
+            wrong = order[last]
+            raise ValueError(
+                f"{rule}. It maps (batch, height, width, channels) to (batch, classes). Received: input "
+                f"{images.shape}, output {logits.shape}, and {wrong.name!r} of type {type(wrong.operation).__name__} is the last layer "
+                f"that is not dynamic-linear. {'' if stages else wrong.nearest}"
+            )
+        for value in order[first + 1 : -1]:
+            fix = "Let a LogitScaling at the end add the constant"
+            is_linear = not getattr(value.operation, "offset", 0)
+            require(is_linear, "Only the last layer may have an `offset`", fix, layer=value.name)
+        encoder = graph.encoder(model, order[first])
+        for nested, tensor in graph.nested_inputs(order[first]):
+            fix = f"Explain the network itself, {nested.name!r}, on images of its size"
+            rule = "Layers before an explainable network must keep the size of images, or maps would not fit them"
+            require(tensor.shape[1:3] == images.shape[1:3], rule, fix, images=images.shape, after_layers=tensor.shape)
+        outputs = tuple((value.name, len(value.tensor.shape) == 4) for _, value in stages)
+        chain = tuple(layer for layer, _ in stages)
+        return cls(encoder, order[first].name, chain, outputs, tuple(images.shape[1:]), logits.shape[-1])
 
     @property
     def bias(self) -> float:
@@ -87,11 +86,13 @@ class Decomposition:
 
     def depth(self, wrt: str | None) -> int:
         """Return the number of layers of the chain before the activations named ``wrt`` (None: the encoded image)."""
-        names = [self.activations]
-        names += [layer.name for layer in self.chain if len(layer.output.shape) == 4]
-        if wrt is not None and wrt not in names:
-            raise ValueError(f"`wrt` must name a layer with a spatial output, one of {names}. Received: wrt={wrt!r}")
-        return 0 if wrt is None else names.index(wrt)
+        places = {self.activations: 0}
+        places |= {name: place for place, (name, is_spatial) in enumerate(self.outputs, start=1) if is_spatial}
+        if wrt is not None and wrt not in places:
+            raise ValueError(
+                f"`wrt` must name a layer with a spatial output, one of {list(places)}. Received: wrt={wrt!r}"
+            )
+        return 0 if wrt is None else places[wrt]
 
     def encode(self, images, training=False):
         """Encode images ``(batch, H, W, c)``, pixels in [0, 255], as the chain's input, float32."""
@@ -129,11 +130,3 @@ class Decomposition:
         if linear_map:
             results["linear_map"] = weights
         return results
-
-
-def _source(layer):
-    """Return the layer before another; older Keras puts a ``Cast`` between layers of different dtype policies."""
-    operation = layer.input._keras_history.operation if isinstance(layer.input, keras.KerasTensor) else None  # noqa: SLF001
-    while type(operation).__name__ == "Cast":
-        operation = operation.input._keras_history.operation  # noqa: SLF001
-    return operation

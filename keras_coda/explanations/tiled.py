@@ -10,6 +10,7 @@ from keras_coda.explanations.decomposition import Decomposition
 from keras_coda.explanations.tiles import Span, tiles
 from keras_coda.explanations.workload import Workload, layers_before_sum
 from keras_coda.layers.dynamic_linear import linearize_chain, pullback_chain
+from keras_coda.layers.head import GlobalAveragePooling2D
 
 
 class TiledExplainer:
@@ -25,6 +26,7 @@ class TiledExplainer:
         self._decomposition, self._run = decomposition, run
         self._before = layers_before_sum(decomposition) or ()
         self._after = decomposition.chain[len(self._before) + 1 :]
+        self._is_mean = isinstance(decomposition.chain[len(self._before)], GlobalAveragePooling2D)
 
     def floats(self, work: Workload, targets: int) -> int:
         """Return about how many floats there are at the same time: those of the encoded image, and of a tile."""
@@ -58,7 +60,8 @@ class TiledExplainer:
             return [tile, rows.mask(), columns.mask()]
 
         sums = [self._run(self._pool, arguments(*part), fixed, jit_compile)["sums"].astype("float64") for part in parts]
-        pooled = np.sum(sums, axis=0).astype("float32")
+        share = 1 / math.prod(work.shapes[len(self._before)][1:3]) if self._is_mean else 1.0
+        pooled = (np.sum(sums, axis=0) * share).astype("float32")
         logits = self._run(self._head, [pooled], [pooled.shape], jit_compile, top_k=1)["logits"]
         if classes is None:
             classes = np.argsort(-logits, axis=1, kind="stable")[:, :top_k].astype("int32")
@@ -73,6 +76,7 @@ class TiledExplainer:
             group = slice(start, start + size)
             chosen = [pooled, classes[:, group]]
             cotangents = self._run(self._head, chosen, [each.shape for each in chosen], jit_compile)["cotangents"]
+            cotangents = (cotangents * share).astype("float32")  # of the class maps, everywhere
             for part in parts:
                 every = [*arguments(*part), cotangents]
                 options = {"depth": depth, "linear_map": linear_map}
@@ -114,9 +118,9 @@ class TiledExplainer:
     def _maps(self, tile, rows, columns, cotangents, *, depth, linear_map):
         """Return what a tile adds to ``contributions``, and to ``linear_map`` if requested."""
         activations, _ = linearize_chain(self._before[:depth], tile)
-        maps, frozen = linearize_chain(self._before[depth:], activations)
-        everywhere = self._decomposition.chain[len(self._before)].pullback(ops.shape(maps)[1:3], cotangents)
-        weights = pullback_chain(self._before[depth:], frozen, everywhere * _mask(rows, columns))
+        _, frozen = linearize_chain(self._before[depth:], activations)
+        everywhere = ops.expand_dims(ops.expand_dims(cotangents, 2), 2) * _mask(rows, columns)
+        weights = pullback_chain(self._before[depth:], frozen, everywhere)
         found = {"contributions": ops.sum(weights * ops.expand_dims(activations, 1), axis=-1)}
         return found | ({"linear_map": weights} if linear_map else {})
 

@@ -240,16 +240,7 @@ class DAUConv2D(_DynamicAlignmentUnits):
 
     def compute_output_shape(self, input_shape):
         """Return ``(batch, new_height, new_width, filters)``; raise if the padded image is below a patch."""
-        spatial = []
-        for size, kernel, stride in zip(input_shape[1:3], self.kernel_size, self.strides, strict=True):
-            spatial.append(None if size is None else patches.count(size, kernel, stride))
-            if size is not None and spatial[-1] < 1:
-                raise ValueError(
-                    f"The padded input must be at least as large as `kernel_size`. Received: "
-                    f"kernel_size={self.kernel_size}, input_shape={tuple(input_shape)}. "
-                    "Use larger images, a smaller kernel or fewer strides before this layer."
-                )
-        return (input_shape[0], *spatial, self.filters)
+        return (input_shape[0], *patches.counts(input_shape, self.kernel_size, self.strides), self.filters)
 
     def get_config(self):
         """Return the constructor's arguments."""

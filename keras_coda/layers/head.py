@@ -30,6 +30,24 @@ class GlobalSumPooling2D(DynamicLinear):
 
 
 @_serializable
+class GlobalAveragePooling2D(GlobalSumPooling2D):
+    """Means of class maps over space: ``(batch, height, width, channels)`` to ``(batch, channels)``.
+
+    Maps of a network that ends so do not grow with the size of the images, unlike those of
+    :class:`GlobalSumPooling2D`.
+    """
+
+    def linearize(self, inputs):
+        """See :meth:`DynamicLinear.linearize`; ``frozen`` is the input's height and width."""
+        return ops.mean(inputs, axis=(1, 2)), ops.shape(inputs)[1:3]
+
+    def pullback(self, frozen, cotangents):
+        """See :meth:`DynamicLinear.pullback`: every location receives an equal part of the cotangent."""
+        height, width = frozen
+        return super().pullback(frozen, cotangents / ops.cast(height * width, cotangents.dtype))
+
+
+@_serializable
 class LogitScaling(DynamicLinear):
     """Turn summed class maps into logits: ``x / temperature + logit_bias``.
 

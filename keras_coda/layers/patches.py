@@ -13,6 +13,21 @@ def count(size, kernel_size: int, stride: int):
     return (size + 2 * ((kernel_size - 1) // 2) - kernel_size) // stride + 1
 
 
+def counts(input_shape, kernel_size, strides) -> tuple[int | None, int | None]:
+    """Return the numbers of patches along height and width; raise ``ValueError`` if a padded image is below a patch."""
+    found = []
+    for size, kernel, stride in zip(input_shape[1:3], kernel_size, strides, strict=True):
+        number = None if size is None else count(size, kernel, stride)
+        found.append(number)
+        if number is not None and number < 1:
+            raise ValueError(
+                f"The padded input must be at least as large as `kernel_size`. Received: "
+                f"kernel_size={kernel_size}, input_shape={tuple(input_shape)}. "
+                "Use larger images, a smaller kernel or fewer strides before this layer."
+            )
+    return found[0], found[1]
+
+
 def extract(images, kernel_size, strides):
     """Return all patches ``(batch, rows, columns, kernel_height·kernel_width·channels)`` of images, channels last."""
     (kernel_height, kernel_width), (down, right) = kernel_size, strides

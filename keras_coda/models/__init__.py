@@ -4,6 +4,8 @@ Keras models, and the losses and penalties they are trained with, belong here. L
 the training of a preset on given data in `keras_coda.training`.
 """
 
+from keras_coda.models.bcos_densenet import BcosDenseNet as BcosDenseNet
+from keras_coda.models.bcos_resnet import BcosResNet as BcosResNet
 from keras_coda.models.classifier import ExplainableClassifier as ExplainableClassifier
 from keras_coda.models.coda_net import CoDANet as CoDANet
 from keras_coda.models.conventions import Conventions as Conventions

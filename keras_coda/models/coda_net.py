@@ -9,9 +9,10 @@ from keras_coda.layers.dau import DAUConv2D
 from keras_coda.layers.encoding import AddInverse, PixelDropout
 from keras_coda.layers.head import GlobalSumPooling2D, LogitScaling
 from keras_coda.layers.smoothing import AveragePooling2D, Blur2D
+from keras_coda.models.architectures import coda_weight_shapes
 from keras_coda.models.classifier import ExplainableClassifier
-from keras_coda.models.coda_net_presets import weight_shapes
-from keras_coda.models.penalized import HALF, require_full_precision
+from keras_coda.models.layer_arguments import float_policy, freeze, frozen_layers
+from keras_coda.models.penalized import HALF
 from keras_coda.utils.checks import check_image_shape, check_int, check_layers, check_per_layer, require
 
 DOWNSAMPLING = ("strided", "blurred", "pooled")
@@ -97,7 +98,7 @@ class CoDANet(ExplainableClassifier):
         sampling = check_per_layer("downsampling", downsampling, len(filters), _check_downsampling)
 
         # === Functional Model ===
-        policy = _policy(dtype)
+        policy = float_policy(dtype)
         inputs = keras.Input(input_shape, dtype="float32", name="images")
         x = keras.layers.Rescaling(1 / 255, dtype="float32", name="pixel_scaling")(inputs)
         x = AddInverse(dtype="float32", name="add_inverse")(x)
@@ -117,12 +118,7 @@ class CoDANet(ExplainableClassifier):
         outputs = scaling(x)
         super().__init__(inputs, outputs, name=name, class_names=class_names, trainable=trainable, dtype=policy)
 
-        weighted = [layer for layer in self.layers if layer.weights]
-        wrong = sorted(set(frozen or ()) - {layer.name for layer in weighted})
-        rule = f"`frozen` must name layers with weights, some of {[layer.name for layer in weighted]}"
-        require(not wrong and not isinstance(frozen, str), rule, frozen=frozen)
-        for layer in weighted:
-            layer.trainable = layer.trainable and layer.name not in (frozen or ())
+        freeze(self, frozen)
 
         # === Config ===
         self.filters: tuple[int, ...] = filters
@@ -137,7 +133,6 @@ class CoDANet(ExplainableClassifier):
 
     def get_config(self):
         """Return the constructor's arguments."""
-        frozen = [layer.name for layer in self.layers if layer.weights and not layer.trainable]
         return {
             "num_classes": self.num_classes,
             "input_shape": tuple(self.input.shape[1:]),
@@ -155,7 +150,7 @@ class CoDANet(ExplainableClassifier):
             "name": self.name,
             "dtype": keras.dtype_policies.serialize(self.dtype_policy),
             "trainable": self.trainable,
-            "frozen": frozen or None,
+            "frozen": frozen_layers(self),
         }
 
     @classmethod
@@ -175,7 +170,7 @@ class CoDANet(ExplainableClassifier):
         names = {"filters": None, "ranks": 16, "kernel_sizes": 3, "strides": None}
         layers = (config.get(name, default) for name, default in names.items())
         filters, ranks, kernel_sizes, _ = _layers(config.get("num_classes", 10), *layers)
-        return weight_shapes(channels, filters, ranks, kernel_sizes)
+        return coda_weight_shapes(channels, filters, ranks, kernel_sizes)
 
     @classmethod
     def override_config(cls, config, overrides):
@@ -199,12 +194,3 @@ def _layers(num_classes: int, filters, ranks, kernel_sizes, strides) -> tuple[tu
 def _check_downsampling(name, value):
     require(value in DOWNSAMPLING, f"`{name}` must be one of {DOWNSAMPLING}", **{name: value})
     return value
-
-
-def _policy(dtype):
-    """Return the policy of the layers, None meaning the global one; raise ``ValueError`` if they could not learn."""
-    policy = keras.dtype_policies.get(dtype or keras.config.dtype_policy())
-    require_full_precision([policy.variable_dtype], policy.name)
-    is_float = not isinstance(policy, keras.dtype_policies.QuantizedDTypePolicy)
-    require(is_float, "The layers compute with floats", 'Use dtype="float32" or "mixed_bfloat16"', dtype=policy.name)
-    return policy

@@ -11,7 +11,6 @@ import keras
 
 from keras_coda.layers.initial import weights_are_loaded
 from keras_coda.models.classifier import ExplainableClassifier
-from keras_coda.models.coda_net import CoDANet
 from keras_coda.models.conventions import own_of
 from keras_coda.models.weights_files import array_shapes
 from keras_coda.utils.checks import require
@@ -29,7 +28,7 @@ def load_network(source: str | os.PathLike) -> ExplainableClassifier:
         ValueError: if it cannot be loaded, has no weights, or is another model.
     """
     if not is_keras_file(source):
-        return CoDANet.from_preset(source, load_weights=True)
+        return ExplainableClassifier.from_preset(source, load_weights=True)
     model = load_keras_file(source)
     rule = "The file must hold a network of this package"
     fix = "Save the network itself, if it is a layer of that model"

@@ -12,7 +12,7 @@ from typing import TypeVar
 import keras
 
 from keras_coda.layers.initial import weights_are_loaded
-from keras_coda.models import coda_net_presets, weights_files
+from keras_coda.models import architectures, weights_files
 from keras_coda.utils.atomic import new_folder
 from keras_coda.utils.checks import require
 from keras_coda.utils.errors import UnreadableFileError
@@ -23,7 +23,6 @@ WEIGHTS_FILE = "model.weights.h5"
 _LARGEST_CONFIG = 2**24  # bytes
 _Network = TypeVar("_Network")
 _SHIPPED = Path(__file__).parent / "shipped"
-_TABLES = {"keras_coda>CoDANet": coda_net_presets}  # registered name of a class -> the module with its architectures
 _FORMER_CLASS = "keras_coda>CoDANet"  # up to version 0.1.0 folders did not name the class; there was only this one
 
 
@@ -53,8 +52,8 @@ class Preset:
         """
         folder = preset_folder(name_or_folder)
         if folder is None:
-            class_name, table = _find(name_or_folder)
-            return cls(class_name, table.architecture(str(name_or_folder)), None, {})
+            name = _find(name_or_folder)
+            return cls(architectures.class_name(name), architectures.architecture(name), None, {})
         contents, weights = read(folder)
         return cls(contents.get("class", _FORMER_CLASS), contents["config"], weights, contents)
 
@@ -114,7 +113,7 @@ class Preset:
 
 def preset_names() -> tuple[str, ...]:
     """Return the names of all presets."""
-    return tuple(name for table in _TABLES.values() for name in table.names())
+    return architectures.names()
 
 
 def preset_description(name: str) -> str:
@@ -123,7 +122,7 @@ def preset_description(name: str) -> str:
     Raises:
         ValueError: for an unknown name; the message lists similar names.
     """
-    return _find(name)[1].description(name)
+    return architectures.description(_find(name))
 
 
 def preset_architecture(name: str) -> dict:
@@ -132,7 +131,7 @@ def preset_architecture(name: str) -> dict:
     Raises:
         ValueError: for an unknown name; the message lists similar names.
     """
-    return _find(name)[1].architecture(name)
+    return architectures.architecture(_find(name))
 
 
 def preset_parameters(name: str) -> int:
@@ -141,7 +140,7 @@ def preset_parameters(name: str) -> int:
     Raises:
         ValueError: for an unknown name; the message lists similar names.
     """
-    return _find(name)[1].count_parameters(name)
+    return architectures.count_parameters(_find(name))
 
 
 def is_name(name_or_folder: str | os.PathLike) -> bool:
@@ -273,9 +272,8 @@ def half_precision_copy(model: keras.Model) -> keras.Model:
 
 
 def _find(name):
-    """Return the registered name of a preset's class and the module of its table, or raise ``ValueError``."""
-    name = coda_net_presets.check_name(str(name), preset_names())
-    return next((class_name, table) for class_name, table in _TABLES.items() if name in table.names())
+    """Return a preset's name, or raise ``ValueError``."""
+    return architectures.check_name(str(name))
 
 
 def _sha256(path: Path) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 from keras_coda.data.load import Data
 from keras_coda.models import presets
-from keras_coda.models.coda_net import CoDANet
+from keras_coda.models.classifier import ExplainableClassifier
 from keras_coda.utils.checks import require
 from keras_coda.utils.errors import NewLayersWarning, WeightsDoNotFitError
 
@@ -18,11 +18,11 @@ def network(
     pretrained: bool | None = None,
     freeze: bool | None = None,
     **overrides: Any,
-) -> tuple[CoDANet, list[str]]:
+) -> tuple[ExplainableClassifier, list[str]]:
     """Build the network of a preset with the classes, channels and image size of the data.
 
     Args:
-        preset: name or folder, see :meth:`CoDANet.from_preset`.
+        preset: name or folder, see :meth:`ExplainableClassifier.from_preset`.
         data: the data it will be trained on.
         pretrained: whether to start from the preset's weights. Layers whose weights do not fit the data, such as the
             last one for another number of classes, are new. None: yes for a folder of which some layers fit, no for a
@@ -64,12 +64,12 @@ def network(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NewLayersWarning)  # it becomes a note
         try:
-            model = CoDANet.from_preset(preset, load_weights=is_loaded, **overrides)
+            model = ExplainableClassifier.from_preset(preset, load_weights=is_loaded, **overrides)
         except WeightsDoNotFitError:
             if pretrained or freeze:
                 raise
             notes.append("The preset's weights do not fit this network: it starts from random weights.")
-            model = CoDANet.from_preset(preset, load_weights=False, **overrides)
+            model = ExplainableClassifier.from_preset(preset, load_weights=False, **overrides)
     if model.new_layers:
         notes.append(f"New layers, with random weights: {', '.join(model.new_layers)}. The others are the preset's.")
     if freeze:

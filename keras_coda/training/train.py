@@ -15,7 +15,7 @@ import keras
 import numpy as np
 
 from keras_coda.data.load import Data
-from keras_coda.models.coda_net import CoDANet
+from keras_coda.models.classifier import ExplainableClassifier
 from keras_coda.training import checkpointing
 from keras_coda.training.callbacks import ValidateAverages
 from keras_coda.training.checkpointing import BACKUPS, MODEL
@@ -26,7 +26,7 @@ from keras_coda.version import __version__
 
 
 def train(
-    model: CoDANet,
+    model: ExplainableClassifier,
     data: Data,
     out: str | os.PathLike,
     recipe: Recipe | None = None,
@@ -92,7 +92,7 @@ def train(
     folder = checkpointing.run_folder(out, arguments, restart=restart)
     out = folder.path
     if folder.is_begun and (out / MODEL).is_dir():
-        finished = CoDANet.from_preset(out / MODEL)
+        finished = ExplainableClassifier.from_preset(out / MODEL)
         model.set_weights(finished.get_weights())
         model.training_figures = finished.training_figures
         return model.training_figures

@@ -91,7 +91,7 @@ def test_a_keras_file_of_another_model_is_refused(tmp_path, capsys):
     image = write_image(tmp_path / "a.png")
     keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Flatten(), keras.layers.Dense(2)]).save(tmp_path / "m.keras")
     assert run("explain", "--model", tmp_path / "m.keras", "--out", tmp_path / "out", image) == 1
-    assert "An explainable model is a chain of layers" in capsys.readouterr().err
+    assert "An explainable model encodes the image" in capsys.readouterr().err
     assert run("evaluate", "--model", tmp_path / "m.keras") == 1
     assert "must hold a network of this package. Received: " in capsys.readouterr().err
     content = (tmp_path / "m.keras").read_bytes().replace(b"config.json", b"gonfig.json")
