@@ -56,8 +56,8 @@ class Decomposition:
             wrong = order[last]
             raise ValueError(
                 f"{rule}. It maps (batch, height, width, channels) to (batch, classes). Received: input "
-                f"{images.shape}, output {logits.shape}, and {wrong.name!r} of type {type(wrong.operation).__name__} is the last layer "
-                f"that is not dynamic-linear. {'' if stages else wrong.nearest}"
+                f"{images.shape}, output {logits.shape}; the last layer that is not dynamic-linear is {wrong.name!r} "
+                f"of type {type(wrong.operation).__name__}. {'' if stages else wrong.nearest}"
             )
         for value in order[first + 1 : -1]:
             fix = "Let a LogitScaling at the end add the constant"

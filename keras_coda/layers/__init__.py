@@ -15,6 +15,7 @@ from keras_coda.layers.encoding import PixelDropout as PixelDropout
 from keras_coda.layers.head import GlobalAveragePooling2D as GlobalAveragePooling2D
 from keras_coda.layers.head import GlobalSumPooling2D as GlobalSumPooling2D
 from keras_coda.layers.head import LogitScaling as LogitScaling
+from keras_coda.layers.linear_graph import LinearGraph as LinearGraph
 from keras_coda.layers.normalization import UncenteredBatchNormalization as UncenteredBatchNormalization
 from keras_coda.layers.smoothing import AveragePooling2D as AveragePooling2D
 from keras_coda.layers.smoothing import Blur2D as Blur2D

@@ -32,7 +32,7 @@ class LinearGraph(DynamicLinear):
         ValueError: if a step needs something that comes later, or a layer has not one input.
 
     Example:
-        >>> branch = DAUDense(4, rank=2)
+        >>> branch = keras_coda.DAUDense(4, rank=2)
         >>> layer = LinearGraph([branch], [(0, [0]), ("concatenate", [0, 1])])
         >>> layer(np.ones((3, 8))).shape
         TensorShape([3, 12])

@@ -57,6 +57,8 @@ def test_unknown_presets_name_near_matches():
     with pytest.raises(ValueError, match="Received: 'coda_digit'. Did you mean 'coda_digits'"):
         CoDANet.from_preset("coda_digit")
     with pytest.raises(ValueError, match=re.escape("Presets: ['coda_s_cifar10'")):
+        CoDANet.from_preset("vit")
+    with pytest.raises(ValueError, match="Received: 'resnet50'. Did you mean 'bcos_resnet50'"):
         CoDANet.from_preset("resnet50")
 
 
