@@ -140,14 +140,23 @@ def check_data(args: argparse.Namespace) -> None:
     """Check the arguments of :func:`keras_coda_cli.common.add_data`."""
     require_range(args, "--validation-split", 0, 1)
     require_range(args, "--seed", 0, 2**32, "[)")
-    path = Path(args.data).expanduser()
-    if args.data == "digits":
+    path, tables = Path(args.data).expanduser(), load_without_package("data.label_tables")
+    is_table = tables.is_table(args.data)
+    text = "argument --validation-data: only allowed with --data FILE.csv"
+    require_usage(is_table or args.validation_data is None, text)
+    if is_table:
+        rule = f"{args.command} needs images with one label each"
+        require(args.command in ("train", "evaluate"), rule, f"--data {args.data}", "Use folders of images")
+        tables.read_tables(args.data, args.validation_data)  # raises for wrong lines
+    if args.data == "digits" or is_table:
         return
     if path.is_dir():
         load_without_package("data.listing").find_parts(path)  # raises if it is not clear which folders are classes
         return
     rule = "--data must be digits, an existing folder or the name of a data set of TFDS"
-    require(not path.is_file(), rule, f"'{args.data}', a file", "Pass the folder with one folder per class")
+    require(
+        not path.is_file(), rule, f"'{args.data}', a file", "Pass the folder with one folder per class, or a .csv file"
+    )
     is_name = _TFDS_NAME.fullmatch(args.data) and not args.data.endswith("/")
     require(is_name, rule, f"'{args.data}', a path that does not exist")
     purpose = f"--data '{args.data}', which is no folder and so is read as a data set of TFDS,"

@@ -140,7 +140,11 @@ def add_data(parser: argparse.ArgumentParser) -> None:
         "--data",
         default="digits",
         metavar="SOURCE",
-        help="digits, the name of a data set of TFDS (cifar10), or a folder with one folder of images per class",
+        help="digits, the name of a data set of TFDS (cifar10), a folder with one folder of images per class, or a CSV "
+        "file with several labels per image: file,cat,dog in its first line, then a path and 0 or 1 for each class",
+    )
+    parser.add_argument(
+        "--validation-data", metavar="FILE", help="a second CSV file, with the images used for validation"
     )
     parser.add_argument("--data-dir", metavar="FOLDER", help="folder in which TFDS stores its data")
     parser.add_argument(
@@ -225,6 +229,7 @@ def load_data_for(model, args: argparse.Namespace):
         batch_size=args.batch_size,
         image_size=args.image_size,
         validation_split=args.validation_split,
+        validation=args.validation_data,
         augment=False,
         seed=args.seed,
         data_dir=args.data_dir,
@@ -233,6 +238,11 @@ def load_data_for(model, args: argparse.Namespace):
         raise ValueError(
             f"The data must fit the network: {model.num_classes} classes, {channels} channels. Received: data "
             f"{args.data!r}, {data.num_classes} classes, {data.image_shape[-1]} channels."
+        )
+    if data.multi_label != model.multi_label:
+        raise ValueError(
+            "The data and the network must agree on whether images have several labels (a CSV file). Received: data "
+            f"{args.data!r}, multi_label={data.multi_label}, and a network with multi_label={model.multi_label}."
         )
     if model.class_names and tuple(data.class_names) != tuple(model.class_names):
         warnings.warn(

@@ -36,8 +36,10 @@ def run(args: argparse.Namespace) -> None:
     data = common.load_data_for(model, args)
     figures = {"model": str(args.model), "data": data.name}
     figures |= evaluation.evaluate(model, data.validation, num_images=data.num_validation)
+    names = ("accuracy", "binary_accuracy", "auroc", "mean_average_precision", "f1")
+    shares = {name.replace("_", " "): f"{figures[name]:.2%}" for name in names if name in figures}
     common.print_table([
-        ("accuracy", f"{figures['accuracy']:.2%} of {figures['num_images']} images"),
+        *((name, f"{share} of {figures['num_images']} images") for name, share in shares.items()),
         ("loss", f"{figures['loss']:.4f}"),
         ("largest residual", f"{figures['largest_residual']:.1e}"),
         ("images/s", f"{figures['images_per_second']:.0f} (prediction and map)"),

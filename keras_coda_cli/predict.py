@@ -8,7 +8,8 @@ from keras_coda_cli import checks, common
 
 DESCRIPTION = (
     "Predict the classes of image files, without maps. It writes CSV: file, class, probability and logit of the class "
-    "with the largest logit. Probabilities are sigmoids of the logits: they need not sum to 1."
+    "with the largest logit. Probabilities are sigmoids of the logits: they need not sum to 1. Of a network with "
+    "several labels per image it writes file, and 1 or 0 for each class, by the thresholds of the network."
 )
 EXAMPLE = "keras-coda predict --model runs/photos/model --out predictions.csv holiday/ cat.jpg"
 

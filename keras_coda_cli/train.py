@@ -122,6 +122,8 @@ def check(args: argparse.Namespace) -> None:
     checks.require_range(args, "--warmup", 0, 1, "[)")
     checks.require_range(args, "--ema", 0, 1)
     checks.check_data(args)
+    rule, is_table = "--localization needs images with one label each", args.data.lower().endswith(".csv")
+    checks.require(not (args.localization and is_table), rule, f"--data {args.data}", "Leave it out")
     checks.check_out_folder(args.out)
     checks.require_usage(args.localization or not args.grid, "argument --grid: only allowed with --localization N")
     if args.tensorboard:
@@ -141,8 +143,9 @@ def run(args: argparse.Namespace) -> None:
         options["penalties"] = dict(args.penalties)
     recipe = dataclasses.replace(recipes.recipe(args.recipe, config["input_shape"][:2]), **options)
     arguments = {name: value for name, value in vars(args).items() if name not in NOT_RECORDED}
-    if args.freeze is None:
-        del arguments["freeze"]  # earlier versions had no such option, and their trainings can be resumed
+    for option in ("freeze", "validation_data"):
+        if arguments[option] is None:
+            del arguments[option]  # earlier versions had no such option, and their trainings can be resumed
     arguments |= dataclasses.asdict(recipe)
     model_folder = Path(args.out) / training.MODEL
     if training.is_finished(args.out, arguments, restart=args.restart):
@@ -161,6 +164,7 @@ def run(args: argparse.Namespace) -> None:
         batch_size=recipe.batch_size,
         image_size=args.image_size,
         validation_split=args.validation_split,
+        validation=args.validation_data,
         augment=recipe.augmentation,
         resize_ratio=recipe.resize_ratio,
         seed=args.seed,
@@ -187,8 +191,9 @@ def run(args: argparse.Namespace) -> None:
         figures = training.train(
             model, data, args.out, recipe, callbacks=callbacks, arguments=arguments, restart=args.restart
         )
+    shares = [f"validation_{name}" for name in ("accuracy", "binary_accuracy", "auroc", "mean_average_precision")]
     common.print_table([
-        ("validation accuracy", f"{figures['validation_accuracy']:.2%}"),
+        *((name.replace("_", " "), f"{figures[name]:.2%}") for name in shares if name in figures),
         ("validation loss", f"{figures['validation_loss']:.4f}"),
         ("time per epoch", f"{figures['seconds_per_epoch']:.2f} s"),
         ("network", model_folder),

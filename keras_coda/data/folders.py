@@ -1,4 +1,4 @@
-"""Images with labels from folders that have one subfolder of images per class."""
+"""Images with labels from folders that have one subfolder of images per class, or from CSV files."""
 
 import dataclasses
 import os
@@ -11,6 +11,7 @@ from multiprocessing.pool import ThreadPool
 import numpy as np
 
 from keras_coda.data.images import check_image, image_size, read_image
+from keras_coda.data.label_tables import read_tables
 from keras_coda.data.listing import EXTENSIONS, Images, find_parts, subfolders
 from keras_coda.data.resizing import resize
 from keras_coda.utils.checks import require
@@ -30,6 +31,22 @@ def load_folder(folder: str, size, validation_split: float, verify: bool, seed: 
     """
     found = find_images(folder)
     parts = [[(path, label) for label, paths in enumerate(part.values()) for path in paths] for part in found]
+    return _prepared(folder, parts, tuple(map(as_text, found[0])), size, validation_split, verify, seed)
+
+
+def load_tables(source: str, validation, size, validation_split: float, verify: bool, seed: int) -> tuple:
+    """Prepare images with the labels of one or two CSV files, see `keras_coda.data.load`.
+
+    Returns:
+        As :func:`load_folder`, with labels ``(N, classes)`` of 0 and 1.
+    """
+    tables = read_tables(source, validation)
+    parts = [list(zip(table.paths, table.labels, strict=True)) for table in tables]
+    return _prepared(source, parts, tables[0].class_names, size, validation_split, verify, seed)
+
+
+def _prepared(source, parts, class_names, size, validation_split, verify, seed):
+    """Check, split and shuffle lists of ``(path, label)``."""
     if verify:
         verify_images([path for part in parts for path, _ in part])
     size = size or image_size(parts[0][0][0])
@@ -38,14 +55,14 @@ def load_folder(folder: str, size, validation_split: float, verify: bool, seed: 
     if not comes_split:
         rule, count = "There must be images left for training and for validation", int(validation_split * len(parts[0]))
         fits = 0 < count < len(parts[0])
-        require(fits, rule, source=folder, images=len(parts[0]), validation_split=validation_split)
+        require(fits, rule, source=source, images=len(parts[0]), validation_split=validation_split)
         parts = [parts[0][:-count], parts[0][-count:]]
 
     loaded = []
     for is_sorted, part in zip((False, comes_split), parts, strict=True):
         files, labels = zip(*part, strict=True)
         loaded.append((Files(files, size, is_sorted), np.array(labels, "int32")))
-    return tuple(loaded), tuple(map(as_text, found[0])), (*size, 3), tuple(map(len, parts))
+    return tuple(loaded), class_names, (*size, 3), tuple(map(len, parts))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Images with labels: scikit-learn's digits, folders of images, TensorFlow Datasets (TFDS).
+"""Images with labels: scikit-learn's digits, folders of images, CSV files, TensorFlow Datasets (TFDS).
 
 Pixels are in [0, 255] everywhere, as `CoDANet` takes them: uint8 as they are stored, float32 once resized or augmented.
 """
@@ -12,7 +12,8 @@ import keras
 from keras_coda.data import numpy_batches, tensorflow_batches
 from keras_coda.data.augmenting import AUGMENTATIONS, Plan
 from keras_coda.data.digits import load_digits
-from keras_coda.data.folders import load_folder
+from keras_coda.data.folders import load_folder, load_tables
+from keras_coda.data.label_tables import is_table
 from keras_coda.data.tfds import load_tfds
 from keras_coda.utils.checks import check_finite, check_int, require
 
@@ -36,17 +37,19 @@ class Data:
     """A data set in two parts, ready for `model.fit`.
 
     Attributes:
-        name: "digits", the TFDS name or the name of the folder.
-        train: batches `(images, labels)`: `(batch, H, W, C)`, pixels in [0, 255], and `(batch,)`, int32. The order
-            changes every epoch; the last batch may be smaller. A `tf.data.Dataset` on the TensorFlow backend of Keras,
-            else a `keras.utils.PyDataset` of NumPy arrays, which needs no TensorFlow. Both can be iterated over any
-            number of times, have a length, and `as_numpy_iterator()`.
+        name: "digits", the TFDS name or the name of the folder or CSV file.
+        train: batches `(images, labels)`: `(batch, H, W, C)`, pixels in [0, 255], and `(batch,)`, int32; of a CSV file
+            `(batch, classes)` of 0 and 1. The order changes every epoch; the last batch may be smaller. A
+            `tf.data.Dataset` on the TensorFlow backend of Keras, else a `keras.utils.PyDataset` of NumPy arrays, which
+            needs no TensorFlow. Both can be iterated over any number of times, have a length, and
+            `as_numpy_iterator()`.
         validation: likewise, but never augmented and always in the same order, with classes mixed.
         class_names: label `i` means `class_names[i]`.
         image_shape: `(H, W, C)`.
         num_train, num_validation: numbers of images.
         batch_size: images per batch, if `load` made the data; else None.
         augmentation: how training images are augmented, if `load` made the data; else None.
+        multi_label: whether images may have any number of labels, as those of a CSV file.
     """
 
     name: str
@@ -58,6 +61,7 @@ class Data:
     num_validation: int
     batch_size: int | None = None
     augmentation: str | None = None
+    multi_label: bool = False
 
     @property
     def num_classes(self) -> int:
@@ -71,6 +75,7 @@ def load(
     batch_size: int = 64,
     image_size: int | tuple[int, int] | None = None,
     validation_split: float = 0.2,
+    validation: str | os.PathLike | None = None,
     augment: str | bool | keras.Layer | None = None,
     resize_ratio: float = 1.0,
     verify: bool = True,
@@ -87,6 +92,9 @@ def load(
       other usual names, in any case), each with class folders, these are the parts. Hidden files and folders, those
       that other programs add (`@eaDir`, `__MACOSX`), and image files of other formats are left out; a warning counts
       them. WebP files are for training and explanations; exported networks refuse them in requests.
+    - The path of a CSV file with labels, for images that may have any number of them: `file,cat,dog` in the first line,
+      then for each image its path, relative to the folder of the CSV file, and 0 or 1 for each class. Validation is
+      the CSV file `validation`, or a part of this one. The network must be compiled with `multi_label=True`.
     - A TFDS name, such as `"cifar10"` or `"imagenette/160px-v2"`, unless there is a folder of that name. Validation is
       its split "validation", else "test", else the end of "train".
 
@@ -97,6 +105,7 @@ def load(
         batch_size: images per batch.
         image_size: int or `(H, W)`, in pixels; None keeps the size of the images (of a folder: the first image's).
         validation_split: share of the images for validation, in (0, 1), if the source has no validation part.
+        validation: path of a second CSV file, with the images for validation; only with a CSV file.
         augment: how to augment the training images: "flip_crop" (or True) with flips and crops, "rand_augment" with
             Keras' RandAugment too, "none" (or False) not at all; see `augmentation`. None: "flip_crop", but "none" for
             "digits". Known sets of characters (MNIST, SVHN...) are never flipped. Or your own Keras layer or model,
@@ -113,8 +122,8 @@ def load(
 
     Raises:
         ValueError: if an argument is out of range, `source` is unknown, a folder has fewer than two classes, no images
-            or damaged ones (they are named), it is not clear which of its subfolders are classes, or a TFDS data set is
-            not one of images with one label each.
+            or damaged ones (they are named), it is not clear which of its subfolders are classes, a CSV file has wrong
+            lines (they are named), or a TFDS data set is not one of images with one label each.
         RuntimeError: if TFDS could not download or prepare its data.
 
     Example:
@@ -141,14 +150,17 @@ def load(
     require(ratio >= 1 and not (is_layer and ratio > 1), rule, "Let the layer crop", resize_ratio=resize_ratio)
     is_digits = source == "digits"  # and not a path of that name
     source = os.path.expanduser(os.fspath(source))
+    comes_as_table = is_table(source)
+    rule = "`validation` belongs to a CSV file of labels"
+    require(comes_as_table or validation is None, rule, source=source, validation=validation)
 
     name = source
     if is_digits:
         loaded = load_digits(validation_split, seed)
-    elif os.path.isdir(source):
+    elif comes_as_table or os.path.isdir(source):
         name = os.path.basename(os.path.abspath(source))
-        scaled = image_size and _scale(image_size, ratio)
-        loaded = load_folder(source, scaled, validation_split, verify, seed)
+        files = (image_size and _scale(image_size, ratio), validation_split, verify, seed)
+        loaded = load_tables(source, validation, *files) if comes_as_table else load_folder(source, *files)
     else:
         loaded = load_tfds(source, image_size, validation_split, seed, data_dir)
     parts, class_names, image_shape, counts = loaded
@@ -160,7 +172,9 @@ def load(
     flip = name.split("/")[0].split(":")[0] not in CHARACTERS
     plan = Plan((*_scale(shape[:2], ratio), shape[2]), shape, batch_size, augment, flip, seed, MEMORY)
     train, validation = _batched(parts, counts, plan)
-    return Data(name, train, validation, class_names, shape, counts[0], counts[1], batch_size, plan.name)
+    return Data(
+        name, train, validation, class_names, shape, counts[0], counts[1], batch_size, plan.name, comes_as_table
+    )
 
 
 # === Pipeline ===

@@ -107,13 +107,14 @@ class Resized:
 
 
 class Batches(keras.utils.PyDataset):
-    """Batches ``(images, labels)`` of NumPy arrays: ``(batch, H, W, C)`` and int32 ``(batch,)``.
+    """Batches ``(images, labels)`` of NumPy arrays: ``(batch, H, W, C)`` and int32.
 
+    Labels are ``(batch,)`` or, of images with several labels, ``(batch, classes)``.
     Iterate over them any number of times: each begins an epoch.
 
     Args:
         images: see :class:`Images`.
-        labels: int ``(N,)``.
+        labels: int ``(N,)`` or ``(N, classes)``.
         batch_size: int; the last batch may be smaller.
         change: takes the images of a batch and a ``numpy.random.Generator``, and returns them changed; None for as
             they are.

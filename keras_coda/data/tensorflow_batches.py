@@ -69,7 +69,7 @@ def dataset(images, labels, *, is_training: bool, seed: int, memory: int) -> "tf
 
     Args:
         images: array `(N, H, W, C)`, or `Files`.
-        labels: int32 `(N,)`.
+        labels: int32 `(N,)` or `(N, classes)`.
         is_training: whether files are read in another order every epoch.
         seed: of the order of files.
         memory: bytes: limit of the buffer that mixes the classes of validation files.

@@ -23,5 +23,6 @@ from keras_coda.evaluation.quantus import quantus_scores as quantus_scores
 from keras_coda.evaluation.removal import PixelRemovalResult as PixelRemovalResult
 from keras_coda.evaluation.removal import pixel_removal as pixel_removal
 from keras_coda.evaluation.results import Result as Result
+from keras_coda.evaluation.several_labels import best_thresholds as best_thresholds
 from keras_coda.utils.errors import FewerGridsWarning as FewerGridsWarning
 from keras_coda.utils.errors import NotEnoughImagesError as NotEnoughImagesError

@@ -20,7 +20,7 @@ from keras_coda.utils.checks import (
     to_numpy,
 )
 from keras_coda.utils.class_names import replace_names
-from keras_coda.utils.labels import class_labels
+from keras_coda.utils.labels import check_multi_hot, class_labels
 from keras_coda.utils.progress import track
 
 
@@ -129,7 +129,7 @@ def explain_batches(model: keras.Model, dataset: Iterable, **options: Any) -> It
             hides the progress bar over batches.
 
     Yields:
-        An :class:`Explanation` for each batch, with ``labels`` if the data set has them.
+        An :class:`Explanation` for each batch, with ``labels`` if the data set has one for each image.
 
     Raises:
         TypeError: if ``dataset`` cannot be iterated over, or is a path.
@@ -148,8 +148,12 @@ def explain_batches(model: keras.Model, dataset: Iterable, **options: Any) -> It
         images, labels = batch[:2] if isinstance(batch, (tuple, list)) else (batch, None)
         explanation = explain(model, images, verbose=False, **options)
         if labels is not None:
-            labels = class_labels(np.atleast_1d(to_numpy(labels)), explanation.logits.shape[1], len(explanation))
-            explanation = dataclasses.replace(explanation, labels=labels)
+            labels, num_classes = np.atleast_1d(to_numpy(labels)), explanation.logits.shape[1]
+            if getattr(model, "multi_label", False):
+                check_multi_hot(labels, num_classes)
+            else:
+                labels = class_labels(labels, num_classes, len(explanation))
+                explanation = dataclasses.replace(explanation, labels=labels)
         yield explanation
 
 

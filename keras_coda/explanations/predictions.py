@@ -43,7 +43,9 @@ def predict_files(
 
     Returns:
         CSV with a line of names and one line for each image: ``file``; ``class``, ``probability`` and ``logit`` of the
-        class with the largest logit. Probabilities are sigmoids of the logits: they need not sum to 1.
+        class with the largest logit. Probabilities are sigmoids of the logits: they need not sum to 1. Of a network
+        with several labels: ``file`` and, for each class, 1 if the image has its label by the network's thresholds,
+        else 0; these are the columns of the CSV files that :func:`keras_coda.data.load` takes.
 
     Raises:
         ValueError: for missing, unreadable and animated files (they are named), a model for other channels, and logits
@@ -60,7 +62,9 @@ def predict_files(
     names = [name_of_class(index, class_names_of(model)) for index in range(decomposition.num_classes)]
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
-    table.writerow([*COLUMNS, *(f"probability of {name}" for name in names if all_classes)])
+    decide = model.decide if getattr(model, "multi_label", False) else None
+    columns = COLUMNS if decide is None else (COLUMNS[0], *names)
+    table.writerow([*columns, *(f"probability of {name}" for name in names if all_classes)])
     with Progress(len(files), "image", verbose) as progress:
         for start in range(0, len(files), step):
             chosen = files[start : start + step]
@@ -69,7 +73,8 @@ def predict_files(
             for file, row, shares in zip(chosen, logits, sigmoid(logits), strict=True):
                 best = row.argmax()
                 more = [f"{share:.6g}" for share in shares] if all_classes else []
-                table.writerow([shortest_path(file), names[best], f"{shares[best]:.6g}", f"{row[best]:.6g}", *more])
+                found = [names[best], f"{shares[best]:.6g}", f"{row[best]:.6g}"]
+                table.writerow([shortest_path(file), *(found if decide is None else decide(shares).astype(int)), *more])
             progress.add(len(chosen))
     if out is not None:
         with new_file(out) as temporary:  # names of files need not be text

@@ -198,7 +198,8 @@ class Handlers:
         shown = {"id": session.number, "src": rendering.data_uri(png(image)), "name": session.picture.name}
         shown |= {"width": image.shape[1], "height": image.shape[0]}
         classes = self._classes(session, class_)
-        return [told, shown, drawn, rendering.bars(explanation), classes, self._what_if(session)]
+        bars = rendering.bars(explanation, self.networks[session.network].labels(explanation))
+        return [told, shown, drawn, bars, classes, self._what_if(session)]
 
     def show_what_if(self, outcome):
         """Return message and what-if table of the image."""

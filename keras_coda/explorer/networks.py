@@ -92,6 +92,14 @@ class Network:
         with self._lock:
             return self._explain(self.model, image[None], class_)
 
+    def labels(self, explanation: Explanation) -> list[tuple[str, float]] | None:
+        """Return the labels that the explained image has, with their thresholds; None if every image has one."""
+        if not self.model.multi_label:
+            return None
+        thresholds = self.model.thresholds or (0.5,) * len(self.class_names)
+        found = np.flatnonzero(self.model.decide(explanation.probabilities)[0]).tolist()
+        return [(self.class_names[index], thresholds[index]) for index in found]
+
     def what_if(self, explanation: Explanation, removed: np.ndarray) -> WhatIf:
         """Remove pixels from the explained image and compute the logit of the explained class again.
 

@@ -58,8 +58,13 @@ def gallery(pictures) -> str:
     return f'<div class="kc-gallery" role="group" aria-label="Examples">{"".join(buttons)}</div>'
 
 
-def bars(explanation) -> str:
-    """Return the most probable classes as buttons with bars; the button of the explained class is pressed."""
+def bars(explanation, labels=None) -> str:
+    """Return the most probable classes as buttons with bars; the button of the explained class is pressed.
+
+    Args:
+        explanation: of one image for one class.
+        labels: names of the labels that the image has, with their thresholds; None if every image has one label.
+    """
     logits, probabilities = explanation.logits[0], explanation.probabilities[0]
     shown = np.argsort(-logits, kind="stable")[:BARS].tolist()
     chosen = int(explanation.classes[0, 0])
@@ -74,7 +79,13 @@ def bars(explanation) -> str:
     return (
         f'<div role="group" aria-label="Most probable classes">{"".join(rows)}</div>'
         '<p class="kc-note">The probabilities are independent of each other and need not sum to 100 %.</p>'
+        + ("" if labels is None else _labels(labels))
     )
+
+
+def _labels(labels):
+    told = ", ".join(f"<b>{escape(name)}</b> (from {100 * threshold:.1f} %)" for name, threshold in labels)
+    return f'<p class="kc-note kc-labels">Labels, by the threshold of each class: {told or "none"}.</p>'
 
 
 def what_if(result, name: str) -> str:

@@ -76,6 +76,11 @@ PREDICTIONS = {
     "logits": Tensor("float32", "BC", "logit units"),
     "probabilities": Tensor("float32", "BC", "sigmoids of the logits, each in [0, 1]; they need not sum to 1"),
 }
+DECISIONS = {
+    "decisions": Tensor(
+        "int32", "BC", "1 for every label that the image has by the thresholds of its classes", is_optional=True
+    )
+}  # of networks with several labels
 MAPS = {
     **PREDICTIONS,
     **CLASSES,
@@ -98,7 +103,7 @@ TOP = {
 }
 
 SIGNATURES: MutableMapping[str, Signature] = {
-    PREDICT: Signature(IMAGES, {**PREDICTIONS, **TOP}),
+    PREDICT: Signature(IMAGES, {**PREDICTIONS, **DECISIONS, **TOP}),
     EXPLAIN: Signature(IMAGES, MAPS),
     EXPLAIN_CLASSES: Signature({**IMAGES, **CLASSES}, MAPS),
 }

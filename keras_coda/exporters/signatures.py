@@ -35,6 +35,8 @@ class Signatures:
         top_k: K, the number of classes that have maps.
         image_size: ``(height, width)`` of the images; None entries: any size.
         linear_map: whether maps come with ``linear_map``.
+        thresholds: one probability for each class of a network with several labels, from which on an image has its
+            label; None for a network with one label per image.
     """
 
     decomposition: Decomposition
@@ -42,6 +44,7 @@ class Signatures:
     top_k: int
     image_size: tuple[int | None, int | None]
     linear_map: bool
+    thresholds: tuple[float, ...] | None = None
 
     @classmethod
     def of(
@@ -71,7 +74,10 @@ class Signatures:
         fits = all(want in (None, got) for want, got in zip(own, size, strict=True))
         require(fits, f"`image_size` must be the network's, {own}", "Leave it out", image_size=image_size)
         names = getattr(model, "class_names", None) or map(str, range(count))
-        return cls(decomposition, tuple(names), top_k, size, bool(linear_map))
+        thresholds = None
+        if getattr(model, "multi_label", False):
+            thresholds = model.thresholds or (0.5,) * count
+        return cls(decomposition, tuple(names), top_k, size, bool(linear_map), thresholds)
 
     @property
     def image_shape(self) -> tuple[int | None, int | None, int]:
@@ -112,6 +118,8 @@ class Signatures:
         results = self.predict(images)
         probabilities, top = ops.top_k(results["probabilities"], self.top_k)
         top = ops.cast(top, "int32")
+        if self.thresholds is not None:
+            results["decisions"] = ops.cast(results["probabilities"] >= ops.array(self.thresholds, "float32"), "int32")
         return {**results, "top_classes": top, "top_probabilities": probabilities, "top_class_names": self._names(top)}
 
     def contributions(self, images) -> dict:

@@ -4,6 +4,7 @@ import dataclasses
 from typing import Any
 
 import keras
+import numpy as np
 
 from keras_coda.utils.checks import check_window, require, to_numpy
 
@@ -16,7 +17,7 @@ class Conventions:
 
     Attributes:
         multi_label: whether an image may have any number of labels: none, one or several.
-        thresholds: one probability in (0, 1) for each class, from which on an image has its label; None: 0.5.
+        thresholds: one probability in (0, 1] for each class, from which on an image has its label; None: 0.5.
         window: the values ``(low, high)`` of files with 16 bits per channel that become the pixels 0 and 255; None for
             0 and 65535.
 
@@ -35,8 +36,8 @@ class Conventions:
             rule, fix = "Thresholds belong to networks with several labels", "compile(multi_label=True)"
             require(self.multi_label, rule, fix, multi_label=self.multi_label)
             values = to_numpy(self.thresholds).astype("float64")
-            rule = "`thresholds` must be one probability in (0, 1) for each class, or None"
-            require(values.ndim == 1 and ((values > 0) & (values < 1)).all(), rule, thresholds=self.thresholds)
+            rule = "`thresholds` must be one probability in (0, 1] for each class, or None"
+            require(values.ndim == 1 and ((values > 0) & (values <= 1)).all(), rule, thresholds=self.thresholds)
             object.__setattr__(self, "thresholds", tuple(values.tolist()))
         object.__setattr__(self, "window", check_window(self.window))
 
@@ -105,6 +106,14 @@ class ModelWithConventions(keras.Model):
     @thresholds.setter
     def thresholds(self, value):
         self.conventions = dataclasses.replace(self.conventions, thresholds=value).checked(self.num_classes)
+
+    def decide(self, probabilities) -> np.ndarray:
+        """Return which labels images have by the thresholds: bool ``(B, classes)``.
+
+        Args:
+            probabilities: ``(B, classes)``, for instance those of an explanation.
+        """
+        return to_numpy(probabilities) >= np.asarray(0.5 if self.thresholds is None else self.thresholds, "float32")
 
     @property
     def window(self) -> tuple[float, float] | None:

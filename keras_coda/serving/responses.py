@@ -26,6 +26,7 @@ class Prediction:
         top_classes: ``(B, K)`` int32, the K most probable classes, the first the most probable.
         top_class_names: ``(B, K)`` str.
         top_probabilities: ``(B, K)`` float32.
+        decisions: ``(B, C)`` int32, 1 for every label that an image has; None for networks with one label per image.
     """
 
     logits: np.ndarray
@@ -33,6 +34,7 @@ class Prediction:
     top_classes: np.ndarray
     top_class_names: np.ndarray
     top_probabilities: np.ndarray
+    decisions: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.logits)

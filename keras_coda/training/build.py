@@ -4,6 +4,7 @@ import os
 import warnings
 from typing import Any
 
+from keras_coda.data.label_tables import is_table
 from keras_coda.data.load import Data
 from keras_coda.models import presets
 from keras_coda.models.classifier import ExplainableClassifier
@@ -70,6 +71,9 @@ def network(
                 raise
             notes.append("The preset's weights do not fit this network: it starts from random weights.")
             model = ExplainableClassifier.from_preset(preset, load_weights=False, **overrides)
+    if data.multi_label or model.multi_label:
+        model.compile(multi_label=data.multi_label)
+        notes += ["Images may have any number of labels, as the data say."] if data.multi_label else []
     if model.new_layers:
         notes.append(f"New layers, with random weights: {', '.join(model.new_layers)}. The others are the preset's.")
     if freeze:
@@ -89,17 +93,19 @@ def default_preset(source: str | os.PathLike) -> str:
 
 
 def image_size(preset: str | os.PathLike, source: str | os.PathLike) -> tuple[int, int] | None:
-    """Return the size to which the images of a folder are resized for a preset.
+    """Return the size to which the images of a folder or CSV file are resized for a preset.
 
     Args:
         preset: name or folder of a preset.
         source: as for :func:`keras_coda.data.load`.
 
     Returns:
-        ``(height, width)`` in pixels; None if ``source`` is not a folder, or the preset takes images of any size.
+        ``(height, width)`` in pixels; None if ``source`` is neither a folder nor a CSV file, or the preset takes images
+        of any size.
     """
     size = tuple(preset_config(preset)["input_shape"][:2])
-    return size if os.path.isdir(os.path.expanduser(source)) and None not in size else None
+    are_files = is_table(source) or os.path.isdir(os.path.expanduser(source))
+    return size if are_files and None not in size else None
 
 
 def preset_config(preset: str | os.PathLike) -> dict:

@@ -25,7 +25,7 @@ from keras_coda.models.averages import averaging_optimizer, set_averages
 from keras_coda.training.summaries import EventFile, require_tensorboard
 from keras_coda.utils.checks import check_classes, check_images, check_int, num_classes_of, require, to_numpy
 from keras_coda.utils.errors import FewerGridsWarning, NonFiniteNetworkError, NotEnoughImagesError
-from keras_coda.utils.labels import class_labels
+from keras_coda.utils.labels import check_multi_hot, class_labels
 from keras_coda.visualization.figure import save_picture
 
 
@@ -45,8 +45,8 @@ class ContributionMaps(keras.callbacks.Callback):
         log_dir: the log folder of TensorBoard; the pictures get its subfolder ``maps``. Needs
             ``pip install "keras-coda[tensorboard]"``, on every backend. None for no summaries.
         every: int, number of epochs from one picture to the next.
-        classes: classes to explain, as for :meth:`CoDANet.explain`; None for the true class if the data have
-            labels, else the predicted one.
+        classes: classes to explain, as for :meth:`CoDANet.explain`; None for the true class if the data have one
+            label for each image, else the predicted one.
         num_images: int, how many images to draw from a data set. Of an array all are drawn.
 
     Raises:
@@ -89,6 +89,10 @@ class ContributionMaps(keras.callbacks.Callback):
         channels = self.model.input_shape[-1]
         check_images(self.images, channels, self.model.input_shape[1:3])
         num_classes = num_classes_of(self.model)
+        if getattr(self.model, "multi_label", False) and self.labels is not None:  # not one true class: the predicted
+            check_multi_hot(self.labels, num_classes)
+            self.classes = None if self.classes is self.labels else self.classes
+            self.labels = None
         if self.labels is not None:
             labels = class_labels(self.labels, num_classes, len(self.images))
             self.classes = labels if self.classes is self.labels else self.classes

@@ -15,11 +15,13 @@ import keras
 import numpy as np
 
 from keras_coda.data.load import Data
+from keras_coda.evaluation.several_labels import best_thresholds
 from keras_coda.models.classifier import ExplainableClassifier
 from keras_coda.training import checkpointing
 from keras_coda.training.callbacks import ValidateAverages
 from keras_coda.training.checkpointing import BACKUPS, MODEL
 from keras_coda.training.recipes import Recipe
+from keras_coda.utils.checks import require
 from keras_coda.utils.errors import TrainingDivergedError
 from keras_coda.utils.progress import steps_per_epoch
 from keras_coda.version import __version__
@@ -61,9 +63,11 @@ def train(
         **changes: fields of the recipe to change, for instance ``epochs=5``.
 
     Returns:
-        dict, also set as ``model.training_figures``: ``validation_accuracy``, ``validation_loss``, ``epochs``,
+        dict, also set as ``model.training_figures``: ``validation_loss``, ``validation_accuracy``, ``epochs``,
         ``seconds`` (all epochs together), ``seconds_per_epoch`` (median), ``data``, ``num_train``, ``num_validation``,
-        ``optimizer``, ``recipe``, ``arguments``, ``versions`` and ``date``.
+        ``optimizer``, ``recipe``, ``arguments``, ``versions`` and ``date``. With several labels there are
+        ``validation_binary_accuracy``, ``validation_auroc`` and ``validation_mean_average_precision`` in place of the
+        accuracy, and the network gets the ``thresholds`` that are best on the validation images.
 
     Raises:
         TypeError: if a change is not a field of a recipe.
@@ -83,18 +87,22 @@ def train(
             "The network must fit the channels and classes of the data, "
             f"{(data.image_shape[-1], data.num_classes)}. Received: a network for {shape}. Build it with `network`."
         )
+    fix = f"compile(multi_label={data.multi_label}), as `network` does"
+    rule = "The network and the data must agree on whether images have several labels"
+    require(model.multi_label == data.multi_label, rule, fix, model=model.multi_label, data=data.multi_label)
     record = dataclasses.asdict(recipe)
     made = {"batch_size": data.batch_size, "augmentation": data.augmentation}  # as the data were really loaded
     record |= {name: value for name, value in made.items() if value is not None}
     if arguments is None:
         arguments = {**record, "data": [data.name, data.num_train, data.num_validation], "model": model.get_config()}
         arguments["model"].pop("name")  # Keras numbers the models of a process
+        arguments |= {"multi_label": True} if model.multi_label else {}
     folder = checkpointing.run_folder(out, arguments, restart=restart)
     out = folder.path
     if folder.is_begun and (out / MODEL).is_dir():
         finished = ExplainableClassifier.from_preset(out / MODEL)
         model.set_weights(finished.get_weights())
-        model.training_figures = finished.training_figures
+        model.training_figures, model.conventions = finished.training_figures, finished.conventions
         return model.training_figures
 
     optimizer = recipe.optimizer(steps_per_epoch(data.train))
@@ -107,16 +115,18 @@ def train(
     callbacks = [keras.callbacks.TerminateOnNaN(), *averages, *callbacks, *saving]
     options = {"epochs": recipe.epochs, "initial_epoch": done, "callbacks": callbacks, "verbose": verbose}
     model.fit(data.train, validation_data=data.validation, shuffle=False, **options)  # the data shuffle themselves
-    loss, accuracy = model.evaluate(data.validation, verbose=0)  # `fit` has left the averaged weights, if any
-    if not math.isfinite(loss):
+    # `fit` has left the averaged weights, if any.
+    measured = model.evaluate(data.validation, verbose=0, return_dict=True)
+    if not math.isfinite(measured["loss"]):
         raise TrainingDivergedError(
             f"The loss stopped being finite. Received: learning_rate={recipe.learning_rate} (the peak). Try a tenth of "
             "it, or another dtype policy, with `restart` (--restart)."
         )
+    if model.multi_label:
+        model.thresholds = best_thresholds(model, data.validation, verbose=False)
     seconds = checkpointing.seconds_of_epochs(out)
     model.training_figures = {
-        "validation_accuracy": accuracy,
-        "validation_loss": loss,
+        **{f"validation_{name}": value for name, value in measured.items()},
         "epochs": recipe.epochs,
         "seconds": sum(seconds),
         "seconds_per_epoch": statistics.median(seconds or [0.0]),  # none if the log was lost after the last epoch

@@ -7,11 +7,14 @@ from keras_coda.data.load import Data
 from keras_coda.evaluation.grids import Grid
 from keras_coda.evaluation.localization_grids import LocalizationResult, localization
 from keras_coda.models.coda_net import CoDANet
+from keras_coda.utils.checks import require
 from keras_coda.utils.errors import FewerGridsWarning, NotEnoughImagesError
 
 
 def untrained(preset: str | os.PathLike, data: Data, **overrides) -> CoDANet:
     """Build the network of a preset with random weights, for the classes and the image shape of the data."""
+    rule = "Searches and studies measure accuracy and localization, so images must have one label each"
+    require(not data.multi_label, rule, "Train networks with `keras_coda.training.train`", data=data.name)
     options = {"num_classes": data.num_classes, "class_names": data.class_names, "input_shape": data.image_shape}
     return CoDANet.from_preset(preset, load_weights=False, **{**options, **overrides})
 

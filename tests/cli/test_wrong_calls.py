@@ -61,6 +61,12 @@ WRONG = [
     (["train", "--out", "x", "--data", "nowhere/"], 1, "a path that does not exist", ()),
     (["tune", "--out", "x", "--data", "my photos"], 1, "a path that does not exist", ()),
     (["evaluate", "--model", "coda_digits", "--data", "a.png"], 1, "'a.png', a file", ()),
+    (["train", "--out", "x", "--data", "no.csv"], 1, "'no.csv' (No such file or directory)", ()),
+    (["train", "--out", "x", "--data", "bad.csv"], 1, "line 2: no file 'b.png'; line 3: '2' for cat", ()),
+    (["train", "--out", "x", "--data", "good.csv", "--validation-data", "good.csv"], 1, "not be among those", ()),
+    (["train", "--out", "x", "--data", "good.csv", "--localization", "1"], 1, "needs images with one label each", ()),
+    (["train", "--out", "x", "--validation-data", "good.csv"], 2, "only allowed with --data FILE.csv", ()),
+    (["tune", "--out", "x", "--data", "good.csv"], 1, "tune needs images with one label each", ()),
     (["train", "--out", "x", "--data", "folds"], 1, "all hold the folders ['cat', 'dog']", ()),
     (["compare", "--out", "x", "--model", "coda_digits", "--data", "folds"], 1, "all hold the folders", ()),
     (["train", "--out", "x", "--data", "cifar10"], 1, "keras-coda[tfds]", ("tensorflow_datasets",)),
@@ -136,6 +142,8 @@ def outcomes(tmp_path_factory):
         (folder / name).mkdir(parents=True)
     for name in ("a.png", "a.mp4", "old.mp4", "half/config.json", "hidden/@eaDir/a.png", "text.keras"):
         (folder / name).write_text("{}")
+    (folder / "bad.csv").write_text("file,cat,dog\nb.png,0,1\na.png,2,1\n")
+    (folder / "good.csv").write_text("file,cat,dog\na.png,1,1\n")
     before = sorted(folder.rglob("*"))
     paths = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
     calls = [(arguments, ()) for arguments in RIGHT] + [(call[0], call[3]) for call in WRONG]

@@ -118,7 +118,7 @@ def test_networks_with_one_label_are_stored_as_before(tmp_path):
 
 @pytest.mark.parametrize(
     "changed",
-    [{"multi_label": "yes"}, {"thresholds": [0.5, 0.5]}, {"thresholds": [0.5, 0.5, 1]}, {"thresholds": 0.5},
+    [{"multi_label": "yes"}, {"thresholds": [0.5, 0.5]}, {"thresholds": [0.5, 0.5, 0]}, {"thresholds": 0.5},
      {"thresholds": ["a", "b", "c"]}, {"thresholds": {"a": 1}}, {"window": [5, 5]}, {"window": [0, "x"]},
      {"window": [0, 70000]}, {"multi_label": False, "thresholds": [0.5, 0.5, 0.5]}],
 )  # fmt: skip
