@@ -1,13 +1,14 @@
 """`keras-coda compare`: contribution maps and post-hoc methods by the papers' two metrics."""
 
 import argparse
+import os
 from pathlib import Path
 
 from keras_coda_cli import checks, common
 
 DESCRIPTION = (
-    "Compare contribution maps with post-hoc methods by localization and pixel removal. The methods need "
-    "keras-coda[posthoc] and the TensorFlow backend. If it is interrupted, the same command resumes it. It prints a "
+    "Compare contribution maps with post-hoc methods by localization and pixel removal. On TensorFlow the "
+    "methods need keras-coda[posthoc]. If it is interrupted, the same command resumes it. It prints a "
     "table; OUT/comparison.png is the figure."
 )
 EXAMPLE = "keras-coda compare --model coda_digits --methods GradCAM,VanillaGradients --out comparison"
@@ -31,7 +32,7 @@ def check(args: argparse.Namespace) -> None:
     checks.check_grid(args.grid, args.model)
     checks.check_data(args)
     checks.check_out_folder(args.out)
-    if args.methods != NONE:
+    if args.methods != NONE and os.environ.get("KERAS_BACKEND") != "jax":  # there tf-explain cannot run
         purpose = f"compare, but for --methods {NONE},"
         checks.require_extra("posthoc", "tf_explain", "cv2", purpose=purpose)
 

@@ -175,7 +175,7 @@ def compare(
         classified correctly and confidently for one grid.
 
     Raises:
-        ImportError: if a method needs tf-explain or OpenCV and they are not installed.
+        ImportError: if a method needs tf-explain or OpenCV, as all do on TensorFlow, and they are not installed.
         ValueError: as the metrics; for unknown methods or two with the same name, data that differ from one reading to
             the next, and a folder that holds something else or the results of another model, data or arguments.
 

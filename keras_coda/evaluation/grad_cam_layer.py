@@ -43,7 +43,7 @@ def best_grad_cam(
         layer by name. Of equal scores the layer nearest to the logits wins.
 
     Raises:
-        ImportError: if tf-explain or OpenCV are not installed.
+        ImportError: on TensorFlow, if tf-explain or OpenCV are not installed.
         ValueError: if there is no such layer, and as :func:`localization`.
 
     Example:

@@ -299,7 +299,7 @@ def quantus_scores(
         :class:`QuantusScores`.
 
     Raises:
-        ImportError: if Quantus is not installed, or tf-explain for its methods.
+        ImportError: if Quantus is not installed, or on TensorFlow tf-explain for the methods.
         ValueError: for wrong images, labels and methods, and metrics that give something else than a score per image.
     """
     _quantus()

@@ -43,7 +43,7 @@ class CompiledExplainer:
     def __init__(self, model):
         self.decomposition = Decomposition.of(model)
         self.traces = 0
-        self._functions: OrderedDict[tuple, _Function] = OrderedDict()
+        self._functions: OrderedDict[tuple, CompiledFunction] = OrderedDict()
         self._workload = functools.lru_cache(_FUNCTIONS)(functools.partial(Workload, self.decomposition))
         self._tiled = TiledExplainer(self.decomposition, self.run)
 
@@ -155,21 +155,32 @@ class CompiledExplainer:
                 return function(*tensors, **options)
 
             dtypes = [argument.dtype.name for argument in arguments]
-            self._functions[key] = _compile(counted, sizes, dtypes, jit_compile, self.decomposition.variables)
+            self._functions[key] = compile_function(counted, sizes, dtypes, jit_compile, self.decomposition.variables)
         self._functions.move_to_end(key)
         outputs = self._functions[key].call(*arguments)
         return {name: to_numpy(value) for name, value in outputs.items()}
 
 
 @dataclasses.dataclass(frozen=True)
-class _Function:
+class CompiledFunction:
     """A compiled function, and how to free what it holds outside of Python's memory."""
 
     call: Callable
     release: Callable[[], object] = lambda: None
 
 
-def _compile(run, sizes, dtypes, jit_compile, variables) -> _Function:
+def compile_function(
+    run: Callable, sizes: Sequence, dtypes: Sequence[str], jit_compile: bool, variables: Sequence[keras.Variable]
+) -> CompiledFunction:
+    """Compile a function of tensors for the backend of Keras.
+
+    Args:
+        run: the function.
+        sizes: the shape of each argument; with TensorFlow and without XLA, None for lengths that differ between calls.
+        dtypes: of the arguments.
+        jit_compile: whether to use XLA; JAX always does.
+        variables: all that ``run`` uses. With JAX their values become arguments, so that they may change.
+    """
     backend = keras.backend.backend()
     if backend == "jax":
         return _compile_jax(run, variables)
@@ -177,8 +188,8 @@ def _compile(run, sizes, dtypes, jit_compile, variables) -> _Function:
         import tensorflow as tf
 
         signature = [tf.TensorSpec(size, dtype) for size, dtype in zip(sizes, dtypes, strict=True)]
-        return _Function(tf.function(run, input_signature=signature, jit_compile=jit_compile, autograph=False))
-    return _Function(_without_gradients(run))
+        return CompiledFunction(tf.function(run, input_signature=signature, jit_compile=jit_compile, autograph=False))
+    return CompiledFunction(_without_gradients(run))
 
 
 def _compile_jax(run, variables):
@@ -192,7 +203,7 @@ def _compile_jax(run, variables):
     def call(*arguments):
         return stateless([_own(variable.value) for variable in variables], *arguments)
 
-    return _Function(call, stateless.clear_cache)
+    return CompiledFunction(call, stateless.clear_cache)
 
 
 def _own(value):

@@ -34,8 +34,8 @@ class Method:
             Maps ``(B, H, W)``, float32.
 
         Raises:
-            ImportError: if tf-explain or OpenCV are not installed.
-            TypeError, ValueError: for images or classes that do not fit the model.
+            ImportError: on TensorFlow, if tf-explain or OpenCV are not installed.
+            TypeError, ValueError: for images or classes that do not fit the model. ValueError on Torch.
         """
         return self._checked_maps(model, images, classes, "(batch,), one class for each image", 1)[:, 0]
 

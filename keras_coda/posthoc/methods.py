@@ -1,14 +1,14 @@
 """Post-hoc methods as explainers: maps of the logit of one class per image, for images of any size.
 
 All are functions ``(model, images (B, H, W, c) in [0, 255], classes (B,)) -> maps (B, H, W)``, float32, as
-:mod:`keras_coda.evaluation` takes them. They limit the memory they use, and compile one graph per model and image size.
-Maps are signed: positive values are evidence for the class. Values of the channels are added up, as in contribution
-maps.
+:mod:`keras_coda.evaluation` takes them. They limit the memory they use. On TensorFlow they are compiled once for a
+model, on JAX for every size and number of images; on Torch they do not run. Maps are signed: positive values are
+evidence for the class. Values of the channels are added up, as in contribution maps.
 
-All but RISE are tf-explain's, which computes the path of integrated gradients and the weighted sum of Grad-CAM. They
-differ from tf-explain in four points: every image has its own class, several classes share predictions, maps are floats
-instead of ``uint8`` pictures of absolute values, and what is explained is the logit, whatever the model returns. Each
-class names its other differences.
+All but RISE are tf-explain's, which computes the path of integrated gradients and the weighted sum of Grad-CAM; on JAX,
+where tf-explain does not run, a line each does the same. They differ from tf-explain in four points: every image has
+its own class, several classes share predictions, maps are floats instead of ``uint8`` pictures of absolute values, and
+what is explained is the logit, whatever the model returns. Each class names its other differences.
 
 To add a method, write a subclass of ``Method`` and add an instance to ``_METHODS`` at the end of this file.
 """
@@ -19,6 +19,7 @@ import functools
 
 import keras
 import numpy as np
+from keras import ops
 
 from keras_coda.explanations.explainers import Explainer
 from keras_coda.posthoc import gradients
@@ -35,20 +36,20 @@ class _GradientMethod(Method):
     absolute: bool = dataclasses.field(default=False, kw_only=True)
 
     def _attributions(self, images, encode, gradient):
-        """Return attributions ``(B, K, H, W, channels)``, of the encoded image or of the pixels."""
+        """Return attributions ``(B, K, H, W, channels)`` of the encoded image or of the pixels, a tensor."""
         raise NotImplementedError
 
     def _maps(self, model, images, classes):
         maps = []
-        for part in gradients.chunks(images, gradients.GRADIENT_PIXELS):
+        for part in gradients.chunks(len(images), images.shape[1:3], gradients.GRADIENT_PIXELS):
 
             def gradient(points, own=classes[part]):  # (b, H, W, channels) -> (b, K, H, W, channels)
                 return gradients.logit_gradients(model, points, own, self.encoded)
 
-            encode = functools.partial(gradients.encode_images, model) if self.encoded else np.asarray
+            encode = functools.partial(gradients.encode_images, model) if self.encoded else ops.convert_to_tensor
             attributions = self._attributions(images[part], encode, gradient)
-            maps.append((np.abs(attributions) if self.absolute else attributions).sum(axis=-1))
-        return np.concatenate(maps)
+            maps.append(np.asarray(ops.sum(ops.abs(attributions) if self.absolute else attributions, axis=-1)))
+        return np.concatenate(maps)[: len(images)]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,8 +118,11 @@ class IntegratedGradients(_GradientMethod):
 
     def _attributions(self, images, encode, gradient):
         inputs = encode(images)
-        half = inputs / (2 * self.steps)
-        midpoints = gradients.tf_explain().IntegratedGradients.generate_linear_path(half, inputs - half, self.steps)
+        half, core = inputs / (2 * self.steps), gradients.tf_explain()
+        if core:
+            midpoints = core.IntegratedGradients.generate_linear_path(half, inputs - half, self.steps)
+        else:
+            midpoints = (inputs * (step + 0.5) / self.steps for step in range(self.steps))
         return inputs[:, None] * sum(gradient(points) for points in midpoints) / self.steps
 
 
@@ -177,14 +181,10 @@ class GradCAM(Method):
     layer_name: str | None = None
 
     def _maps(self, model, images, classes):
-        import cv2
-
-        (height, width), maps = images.shape[1:3], []
-        layer = self._layer(model)
-        for part in gradients.chunks(images, gradients.GRADIENT_PIXELS):
-            cams = gradients.class_activation_maps(model, images[part], classes[part], layer)  # (b, K, h, w)
-            maps += [[cv2.resize(cam, (width, height)) for cam in of_image] for of_image in cams]
-        return np.array(maps)
+        maps, layer = [], self._layer(model)
+        for part in gradients.chunks(len(images), images.shape[1:3], gradients.GRADIENT_PIXELS):
+            maps.append(gradients.class_activation_maps(model, images[part], classes[part], layer))
+        return np.concatenate(maps)[: len(images)]
 
     def _layer(self, model):
         layers = [layer for layer in model.layers if not isinstance(layer, keras.layers.InputLayer)]
@@ -222,7 +222,7 @@ def get(name: str) -> Explainer:
     """Return a method by name.
 
     Raises:
-        ValueError: for an unknown name; the message has the most similar one. On other backends than TensorFlow.
+        ValueError: for an unknown name; the message has the most similar one. On Torch.
 
     Example:
         >>> keras_coda.posthoc.get("GradCAM")
@@ -231,5 +231,5 @@ def get(name: str) -> Explainer:
     near = difflib.get_close_matches(str(name), _METHODS, cutoff=0.4)
     fix = f"Did you mean {near[0]!r}?" if near else f"Methods: {list(_METHODS)}"
     require(name in _METHODS, "A post-hoc method must be one of this package's names", fix, name=name)
-    gradients.require_tensorflow()
+    gradients.require_backend()
     return _METHODS[name]

@@ -4,8 +4,8 @@ import dataclasses
 from collections.abc import Iterator
 
 import numpy as np
+from keras import ops
 
-from keras_coda.explanations.explanation import sigmoid
 from keras_coda.posthoc import gradients
 from keras_coda.posthoc.method import Method
 from keras_coda.utils.checks import check_finite, check_int, require
@@ -22,13 +22,8 @@ class _Perturbation(Method):
             require(in_range, "`fill` must be None or a pixel value in [0, 255]", fill=self.fill)
 
     def _inputs(self, model, images):
-        return gradients.encode_images(model, images) if self.fill is None else images
-
-    def _logits(self, model, inputs, keep):
-        """Return the logits ``(n, classes)`` of inputs of which the shares ``keep (n, H, W)`` remain."""
-        keep = keep[..., None].astype("float32")
-        points = inputs * keep if self.fill is None else inputs * keep + np.float32(self.fill) * (1 - keep)
-        return gradients.predict_logits(model, points, self.fill is None)
+        """Return what is covered: encoded images or images, on the device."""
+        return gradients.encode_images(model, images) if self.fill is None else ops.convert_to_tensor(images)
 
 
 # === Occlusion ===
@@ -64,32 +59,32 @@ class OcclusionSensitivity(_Perturbation):
         super().__post_init__()
 
     def _maps(self, model, images, classes):
-        windows = self._windows(*images.shape[1:3])
-        drops = self._drops(model, self._inputs(model, images), classes, windows)  # (B, windows, K)
-        total, count = np.zeros((*classes.shape, *images.shape[1:3])), np.zeros(images.shape[1:3])
-        for window, (rows, columns) in enumerate(windows):
+        size = images.shape[1:3]
+        corners = self._corners(*size)
+        drops = self._drops(model, self._inputs(model, images), size, classes, corners)  # (B, windows, K)
+        total, count = np.zeros((*classes.shape, *size)), np.zeros(size)
+        for window, (y, x) in enumerate(corners):
+            rows, columns = slice(y, y + self.patch_size), slice(x, x + self.patch_size)
             total[..., rows, columns] += drops[:, window, :, None, None]
             count[rows, columns] += 1
         return total / count
 
-    def _windows(self, height, width):
+    def _corners(self, height, width):
+        """Return the first row and column of every window."""
         step = self.strides or (self.patch_size + 1) // 2
-        starts = [range(0, size, step) for size in (height, width)]
-        return [(slice(y, y + self.patch_size), slice(x, x + self.patch_size)) for y in starts[0] for x in starts[1]]
+        return [(y, x) for y in range(0, height, step) for x in range(0, width, step)]
 
-    def _drops(self, model, inputs, classes, windows):
+    def _drops(self, model, inputs, size, classes, corners):
         """Return how far the classes' logits fall for each window, ``(B, windows, K)`` float64."""
-        cover = [*windows, (slice(0, 0), slice(0, 0))]  # the last one covers nothing
-        pairs, found = np.arange(len(inputs) * len(cover)), []
-        for part in gradients.chunks(inputs, gradients.LOGIT_PIXELS, len(pairs)):
-            numbers, covered = np.divmod(pairs[part], len(cover))
-            keep = np.ones((len(numbers), *inputs.shape[1:3]), "float32")
-            for own, window in zip(keep, covered, strict=True):
-                own[cover[window]] = 0
-            logits = self._logits(model, inputs[numbers], keep)
-            found.append(np.take_along_axis(logits, classes[numbers], axis=1).astype("float64"))
-        found = np.concatenate(found).reshape(len(inputs), len(cover), -1)
-        return found[:, -1:] - found[:, :-1]
+        places = np.array([*corners, size], "int32")  # the last window covers nothing
+        count, found = len(classes) * len(places), []
+        for part in gradients.chunks(count, size, gradients.LOGIT_PIXELS):
+            images, windows = np.divmod(part, len(places))
+            chosen = np.column_stack([images, places[windows]]).astype("int32")
+            options = {"size": self.patch_size, "fill": self.fill}
+            found.append(gradients.covered_logits(model, inputs, chosen, classes, **options))
+        logits = np.concatenate(found)[:count].reshape(len(classes), len(places), -1).astype("float64")
+        return logits[:, -1:] - logits[:, :-1]
 
 
 # === RISE ===
@@ -136,27 +131,30 @@ class RISE(_Perturbation):
     def _maps(self, model, images, classes):
         inputs, size = self._inputs(model, images), images.shape[1:3]
         total, scores = np.zeros((*classes.shape, *size)), np.zeros(classes.shape)
-        mask_sum = np.zeros(size)
-        for masks in self._masks(inputs):
+        mask_sum, length = np.zeros(size), 0
+        for masks in self._masks(size):
+            count, length = len(masks), max(length, len(masks))
             mask_sum += masks.sum(axis=0)
-            for number, own in enumerate(classes):
-                logits = self._logits(model, inputs[number], masks)[:, own]  # (n, K)
-                weights = sigmoid(logits.astype("float64"))
-                total[number] += np.tensordot(weights, masks, axes=(0, 0))
-                scores[number] += weights.sum(axis=0)
+            # Empty masks add nothing to the total. With them all parts have one length, for which JAX compiles.
+            masks = ops.convert_to_tensor(np.pad(masks, ((0, length - count), (0, 0), (0, 0))))
+            for number in range(len(images)):
+                own = slice(number, number + 1)
+                found = gradients.masked_probabilities(model, inputs[own], masks, classes[own], fill=self.fill)
+                scores[number] += found[0][:count].sum(axis=0)
+                total[number] += found[1]
         if self.centered:
             total -= scores[..., None, None] / self.masks * mask_sum
         return total / (self.masks * self.keep)  # `keep` is the mean of a mask
 
-    def _masks(self, inputs) -> Iterator[np.ndarray]:
-        """Yield all masks for inputs ``(B, H, W, channels)``: ``(n, H, W)``, float32 in [0, 1], in limited parts."""
-        size = inputs.shape[1:3]
+    def _masks(self, size) -> Iterator[np.ndarray]:
+        """Yield all masks for images of ``size``: ``(n, H, W)``, float32 in [0, 1], in limited parts."""
         rng = np.random.default_rng(self.seed)
         coarse = (rng.random((self.masks, self.cells, self.cells)) < self.keep).astype("float32")
         # Rounded up, unlike in the paper: shifted masks cover images whose size is no multiple of the cells, too.
         cell_sizes = [-(-pixels // self.cells) for pixels in size]
         shifts = rng.integers(0, cell_sizes, (self.masks, 2))
-        for part in gradients.chunks(inputs, gradients.LOGIT_PIXELS, self.masks):
+        for indices in gradients.chunks(self.masks, size, gradients.LOGIT_PIXELS):
+            part = np.unique(indices)
             rows, columns = (self._interpolation(size[axis], cell_sizes[axis], shifts[part, axis]) for axis in (0, 1))
             yield rows @ coarse[part] @ columns.transpose(0, 2, 1)
 

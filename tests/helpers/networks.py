@@ -11,6 +11,12 @@ def small(**arguments):
     return CoDANet(3, **{**defaults, **arguments})
 
 
+def two_layers(**arguments):
+    """Build a network of two layers and two classes for gray images of any size; arguments replace the defaults."""
+    defaults = {"input_shape": (None, None, 1), "filters": (3, 2), "ranks": 2, "temperature": 1.0}
+    return CoDANet(2, **{**defaults, **arguments})
+
+
 def pixels(batch=2, shape=(8, 7, 2), seed=0):
     """Draw random images, uint8."""
     return np.random.default_rng(seed).integers(0, 256, (batch, *shape), dtype="uint8")

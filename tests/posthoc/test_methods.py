@@ -1,20 +1,21 @@
 import gc
-import sys
 import weakref
+from pathlib import Path
 
 import cv2
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
-from tf_explain import core
 
 import keras_coda
-from keras_coda import CoDANet, posthoc
+from keras_coda import posthoc
+from keras_coda.data import all_digits
 from keras_coda.explanations.explainers import attributions
 from keras_coda.posthoc import gradients
 from tests.helpers.known_models import linear_model, random_digits
+from tests.helpers.networks import two_layers
 
+GOLDEN = Path(__file__).parents[1] / "golden" / "posthoc.npz"
 METHODS = [
     posthoc.GradCAM(),
     posthoc.IntegratedGradients(3),
@@ -24,12 +25,8 @@ METHODS = [
     posthoc.VanillaGradients(),
     posthoc.GradientsInputs(),
 ]
+any_backend = pytest.mark.any_backend
 every = pytest.mark.parametrize("method", METHODS, ids=lambda method: type(method).__name__)
-
-
-def small_network(**options):
-    options = {"input_shape": (None, None, 1), "filters": (3, 2), "ranks": 2, "temperature": 1.0, **options}
-    return CoDANet(2, **options)
 
 
 def linear(num_classes=3, size=6, channels=1):
@@ -40,6 +37,7 @@ def linear(num_classes=3, size=6, channels=1):
 # === Known answers ===
 
 
+@any_backend
 @pytest.mark.parametrize(
     "method", [posthoc.GradientsInputs(), posthoc.IntegratedGradients(2)], ids=["GradientsInputs", "Integrated"]
 )
@@ -51,6 +49,7 @@ def test_of_a_linear_model_attributions_times_inputs_are_the_exact_contributions
     np.testing.assert_allclose(method(model, images, classes), exact, rtol=1e-5, atol=1e-6)
 
 
+@any_backend
 @pytest.mark.parametrize("method", [posthoc.VanillaGradients(), posthoc.SmoothGrad(2)], ids=["Vanilla", "Smooth"])
 def test_of_a_linear_model_gradients_are_the_weights(method):
     weights, model = linear(channels=2)
@@ -65,6 +64,7 @@ def test_of_a_linear_model_gradients_are_the_weights(method):
     np.testing.assert_allclose(pixels, slopes, rtol=1e-4, atol=1e-7)
 
 
+@any_backend
 @pytest.mark.parametrize(("size", "strides"), [(2, 2), (3, None), (4, 3), (9, 1)])
 def test_of_a_linear_model_occlusion_is_the_contribution_of_the_window(size, strides):
     _, model = linear()
@@ -80,10 +80,8 @@ def test_of_a_linear_model_occlusion_is_the_contribution_of_the_window(size, str
         np.testing.assert_allclose(maps[:, y, x], np.mean(drops, axis=0), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.slow
-def test_integrated_gradients_sum_to_the_logit_less_that_of_nothing(digits):
-    model, data = digits
-    images, classes = next(iter(data.take(1).as_numpy_iterator()))
+def test_integrated_gradients_sum_to_the_logit_less_that_of_nothing():
+    model, (images, classes) = keras_coda.CoDANet.from_preset("coda_digits"), all_digits()
     images, classes = images[:8], classes[:8].astype("int32")
     maps = posthoc.IntegratedGradients(40)(model, images, classes)
     own = model.predict(images, verbose=0)[np.arange(8), classes]
@@ -93,15 +91,16 @@ def test_integrated_gradients_sum_to_the_logit_less_that_of_nothing(digits):
     np.testing.assert_allclose(maps.sum(axis=(1, 2)), own - black, rtol=0.01)
 
 
-def test_gradients_agree_with_finite_differences(digits):
-    model, data = digits
-    image = next(iter(data.take(1).as_numpy_iterator()))[0][:1].astype("float32")
+@any_backend
+def test_gradients_agree_with_finite_differences():
+    model, image = keras_coda.CoDANet.from_preset("coda_digits"), all_digits()[0][:1].astype("float32")
     gradients = posthoc.VanillaGradients(encoded=False)(model, image, np.array([3]))[0]
     steps = np.eye(64, dtype="float32").reshape(64, 8, 8, 1)
     up, down = (model.predict(image + sign * steps, verbose=0)[:, 3] for sign in (1, -1))
     np.testing.assert_allclose(gradients.ravel(), (up - down) / 2, atol=0.01 * np.abs(gradients).max())
 
 
+@any_backend
 def test_grad_cam_is_what_its_equations_say():
     rng = np.random.default_rng(0)
     inputs = keras.Input((None, None, 2))
@@ -114,7 +113,7 @@ def test_grad_cam_is_what_its_equations_say():
     images, classes = rng.integers(0, 256, (2, 8, 6, 2)).astype("float32"), np.array([2, 0])
     outputs = keras.Model(inputs, last.output).predict(images, verbose=0)  # (2, 4, 3, 4)
     # The logit is the mean of the outputs times the dense weights: its gradient is these weights over 4 * 3 places.
-    weights = dense.kernel.numpy()[:, classes].T / 12
+    weights = np.asarray(dense.kernel)[:, classes].T / 12
     cams = np.einsum("bhwk,bk->bhw", outputs, weights)
     expected = [cv2.resize(cam, (6, 8)) for cam in cams]
     np.testing.assert_allclose(posthoc.GradCAM()(model, images, classes), expected, rtol=1e-4, atol=1e-6)
@@ -122,70 +121,42 @@ def test_grad_cam_is_what_its_equations_say():
         posthoc.GradCAM("last")(model, images, classes), posthoc.GradCAM()(model, images, classes)
     )
     hidden = keras.Model(inputs, first.output).predict(images, verbose=0)
-    slopes = (1 - np.tanh(hidden @ last.kernel.numpy()[0, 0] + last.bias.numpy()) ** 2)[..., None, :] * weights[
+    slopes = (1 - np.tanh(hidden @ np.asarray(last.kernel)[0, 0] + np.asarray(last.bias)) ** 2)[..., None, :] * weights[
         :, None, None, None
     ]
-    gradients = (slopes * last.kernel.numpy()[0, 0]).sum(axis=-1)  # (2, 4, 3, 3)
+    gradients = (slopes * np.asarray(last.kernel)[0, 0]).sum(axis=-1)  # (2, 4, 3, 3)
     cams = (hidden * gradients.mean(axis=(1, 2), keepdims=True)).sum(axis=-1)
     expected = [cv2.resize(cam, (6, 8)) for cam in cams]
     np.testing.assert_allclose(posthoc.GradCAM("first")(model, images, classes), expected, rtol=1e-3, atol=1e-6)
 
 
 def test_grad_cam_of_the_class_maps_is_their_contributions_enlarged():
-    model = small_network(strides=(2, 1))
+    model = two_layers(strides=(2, 1))
     images, _ = random_digits(2, size=8)
     coarse = model.explain(images, [0, 1], wrt="dau_2").contributions[:, 0]
     expected = [cv2.resize(cam, (8, 8)) for cam in coarse]
     np.testing.assert_allclose(posthoc.GradCAM()(model, images, np.array([0, 1])), expected, rtol=1e-4, atol=1e-7)
 
 
-# === tf-explain ===
-
-
-@pytest.mark.filterwarnings("ignore:Unsupported model architecture")
-@pytest.mark.parametrize("name", ["VanillaGradients", "GradientsInputs"])
-def test_gradients_are_those_of_tf_explain(name):
-    model = small_network()
-    images = random_digits(3, size=8)[0].astype("float32")
-    theirs = getattr(core, name).compute_gradients(images, model, 1).numpy().sum(axis=-1)
-    ours = getattr(posthoc, name)(encoded=False)(model, images, np.ones(3, "int32"))
-    np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-6 * np.abs(theirs).max())
-    # The public method gives the picture of one image.
-    picture = getattr(core, name)().explain((images[:1], None), model, 1)
-    absolute = getattr(posthoc, name)(encoded=False, absolute=True)(model, images[:1], np.ones(1, "int32"))
-    drawn = tf.cast(tf.image.per_image_standardization(absolute) * 255, tf.int32).numpy()[0]
-    # tf-explain casts to uint8 whatever exceeds it: only what does not can be compared.
-    comparable = (drawn >= 0) & (drawn < 255)
-    assert comparable.any()
-    assert np.abs(picture[comparable].astype(int) - drawn[comparable]).max() <= 1
-
-
-def test_grad_cam_is_that_of_tf_explain_at_a_layer():
-    model = small_network(strides=(2, 1))
-    images = random_digits(2, size=8)[0].astype("float32")
-    with pytest.warns(UserWarning, match="structure of `inputs`"):
-        found = core.GradCAM.get_gradients_and_filters(model, images, "dau_1", 1, False)
-    theirs = [cv2.resize(cam.numpy(), (8, 8)) for cam in core.GradCAM.generate_ponderated_output(*found)]
-    ours = posthoc.GradCAM("dau_1")(model, images, np.ones(2, "int32"))
-    np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-7)
-
-
-def test_occlusion_is_that_of_tf_explain_but_for_a_constant_and_the_enlargement():
-    _, model = linear(size=6)
-    images = random_digits(1, size=6)[0].astype("float32")
-    theirs = core.OcclusionSensitivity().get_sensitivity_map(model, images[0], 2, patch_size=3)  # 1 - logit
-    ours = posthoc.OcclusionSensitivity(3, strides=3, fill=127.5)(model, images, np.array([2]))[0]
-    logit = model.predict(images, verbose=0)[0, 2]
-    corners = np.ix_([0, 5], [0, 5])  # bilinear enlargement leaves these as they are
-    np.testing.assert_allclose(ours[corners], theirs[corners] - 1 + logit, rtol=1e-4, atol=1e-4)
-
-
 # === Every method ===
+
+
+@any_backend
+def test_maps_are_those_that_tensorflow_made():
+    """``tests/golden/posthoc.npz`` was written by this function's loop on TensorFlow."""
+    model = two_layers(strides=(2, 1))
+    golden = np.load(GOLDEN)
+    model.set_weights([golden[f"weight_{number}"] for number in range(len(model.weights))])
+    images = random_digits(2, size=7)[0][:, :, :6]
+    for method in METHODS:
+        maps = method.of_classes(model, images, np.array([[0, 1], [1, 0]]))
+        expected = golden[type(method).__name__]
+        np.testing.assert_allclose(maps, expected, rtol=0, atol=1e-5 * np.abs(expected).max(), err_msg=repr(method))
 
 
 @every
 def test_a_batch_is_what_its_images_are_and_each_has_its_class(method, monkeypatch):
-    model = small_network()
+    model = two_layers()
     images = random_digits(3, size=7)[0]
     classes = np.array([0, 1, 1])
     batch = method(model, images, classes)
@@ -207,14 +178,15 @@ def test_a_batch_is_what_its_images_are_and_each_has_its_class(method, monkeypat
 @every
 def test_grids_of_another_shape_are_explained_by_the_same_model(method):
     images = random_digits(2, size=6)[0][:, :, :5]
-    maps = method(small_network(), images, np.array([0, 1]))
+    maps = method(two_layers(), images, np.array([0, 1]))
     assert maps.shape == (2, 6, 5)
     assert np.isfinite(maps).all()
     assert maps.std() > 0
 
 
+@any_backend
 def test_occlusion_does_not_remember_what_has_changed():
-    model, method = small_network(), posthoc.OcclusionSensitivity(3)
+    model, method = two_layers(), posthoc.OcclusionSensitivity(3)
     images = random_digits(2, size=6)[0].astype("float32")
     classes = np.array([0, 1])
     before = method(model, images, classes)
@@ -225,11 +197,12 @@ def test_occlusion_does_not_remember_what_has_changed():
     assert not np.allclose(method(model, images, classes)[1], before[1])
 
 
+@any_backend
 @pytest.mark.parametrize(
     ("method", "function", "count"),
     [
-        (posthoc.OcclusionSensitivity(3), "predict_logits", 1),
-        (posthoc.RISE(20), "predict_logits", 2),  # one call for each image
+        (posthoc.OcclusionSensitivity(3), "covered_logits", 1),
+        (posthoc.RISE(20), "masked_probabilities", 2),  # one call for each image
         (posthoc.IntegratedGradients(3), "logit_gradients", 3),
         (posthoc.GradCAM(), "class_activation_maps", 1),
     ],
@@ -237,16 +210,18 @@ def test_occlusion_does_not_remember_what_has_changed():
 )
 def test_all_classes_share_predictions(method, function, count, monkeypatch):
     calls, original = [], getattr(gradients, function)
-    monkeypatch.setattr(gradients, function, lambda *arguments: calls.append(1) or original(*arguments))
+    monkeypatch.setattr(
+        gradients, function, lambda *arguments, **options: calls.append(1) or original(*arguments, **options)
+    )
     images = random_digits(2, size=6)[0].astype("float32")
-    maps = attributions(method, small_network(), images, np.array([[0, 1], [0, 1]]))
+    maps = attributions(method, two_layers(), images, np.array([[0, 1], [0, 1]]))
     assert len(calls) == count
     assert not np.allclose(maps[:, 0], maps[:, 1])
 
 
 @pytest.mark.slow
 def test_models_are_not_kept_alive():
-    model, more = small_network(), [posthoc.VanillaGradients(encoded=False), posthoc.OcclusionSensitivity(3, fill=0)]
+    model, more = two_layers(), [posthoc.VanillaGradients(encoded=False), posthoc.OcclusionSensitivity(3, fill=0)]
     for method in METHODS + more:
         method(model, random_digits(1, size=5)[0], np.array([0]))
     alive = weakref.ref(model)
@@ -256,7 +231,7 @@ def test_models_are_not_kept_alive():
 
 
 def test_noise_is_that_of_the_seed():
-    model, images, classes = small_network(), random_digits(1, size=6)[0], np.array([0])
+    model, images, classes = two_layers(), random_digits(1, size=6)[0], np.array([0])
     first, again, other = (posthoc.SmoothGrad(2, seed=seed)(model, images, classes) for seed in (0, 0, 1))
     np.testing.assert_array_equal(first, again)
     assert not np.allclose(first, other)
@@ -264,6 +239,7 @@ def test_noise_is_that_of_the_seed():
     np.testing.assert_allclose(little, posthoc.VanillaGradients()(model, images, classes), rtol=1e-2, atol=1e-4)
 
 
+@any_backend
 def test_names_tell_what_differs_from_the_default():
     assert posthoc.GradCAM().__name__ == "GradCAM"
     assert posthoc.IntegratedGradients(20).__name__ == "IntegratedGradients(steps=20)"
@@ -277,6 +253,7 @@ def test_names_tell_what_differs_from_the_default():
 # === Wrong input ===
 
 
+@any_backend
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -312,9 +289,10 @@ def test_arguments_out_of_range_are_refused(make, message):
 )
 def test_images_and_classes_that_do_not_fit_are_refused(method, images, classes, message):
     with pytest.raises(ValueError, match=message):
-        method(small_network(), images, classes)
+        method(two_layers(), images, classes)
 
 
+@any_backend
 def test_models_that_a_method_cannot_explain_are_refused():
     inputs = keras.Input((6, 6, 1))
     model = keras.Model(inputs, keras.layers.Dense(2)(keras.layers.Flatten()(inputs)))
@@ -322,15 +300,9 @@ def test_models_that_a_method_cannot_explain_are_refused():
     with pytest.raises(ValueError, match="must name a layer with an output .*layer_name=None, layers=\\[\\]"):
         posthoc.GradCAM()(model, images, classes)
     with pytest.raises(ValueError, match="layer_name='nonsense', layers=.*'dau_2'"):
-        posthoc.GradCAM("nonsense")(small_network(), images, classes)
+        posthoc.GradCAM("nonsense")(two_layers(), images, classes)
     for method in (posthoc.VanillaGradients, posthoc.GradientsInputs, posthoc.IntegratedGradients):
         with pytest.raises(ValueError, match="explainable model"):
             method()(model, images, classes)
         assert method(encoded=False)(model, images, classes).shape == (2, 6, 6)
     assert posthoc.OcclusionSensitivity(3, fill=0)(model, images, classes).shape == (2, 6, 6)
-
-
-def test_without_tf_explain_the_extra_is_named(monkeypatch):
-    monkeypatch.setitem(sys.modules, "tf_explain", None)
-    with pytest.raises(ImportError, match=r"keras-coda\[posthoc\]"):
-        posthoc.VanillaGradients()(small_network(), random_digits(1)[0], np.array([0]))
