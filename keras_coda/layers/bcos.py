@@ -87,21 +87,16 @@ class LinearConv2D(DynamicLinear):
         return 2 * locations * self._units, max(2 * inputs, targets * (inputs + spread))
 
     def _convolve(self, inputs, kernel):
-        """Convolve the padded input; a 1x1 kernel is a matrix product."""
+        """Convolve the padded input."""
         self.compute_output_shape(inputs.shape)  # raises if the image is too small
-        down, right = self.strides
-        if self.kernel_size == (1, 1):
-            return _product(inputs[:, ::down, ::right], kernel, self.groups, "valid")
-        # A convolution pads by itself only as Keras does, which is the same for odd kernels with stride 1.
-        if self.strides == (1, 1) and all(size % 2 for size in self.kernel_size):
-            return ops.conv(inputs, kernel, 1, "same", "channels_last")
-        return ops.conv(_pad(inputs, self.kernel_size), kernel, self.strides, "valid", "channels_last")
+        parts = _by_group(self.groups, inputs, kernel)
+        return _concatenated([_convolved(*part, self.strides) for part in parts])
 
     def _transposed(self, cotangents, kernel, input_shape):
         """Apply the transpose of :meth:`_convolve` to ``(batch, targets, rows, columns, filters)``."""
         batch, targets, *shape = ops.shape(cotangents)
-        rows = ops.reshape(cotangents, (-1, *shape))
-        images = _transposed(rows, kernel, self.strides, self.groups, input_shape[1:3])
+        parts = _by_group(self.groups, ops.reshape(cotangents, (-1, *shape)), kernel)
+        images = _concatenated([_transposed(*part, self.strides, input_shape[1:3]) for part in parts])
         return ops.reshape(images, (batch, targets, *input_shape[1:]))
 
     def compute_output_shape(self, input_shape):
@@ -186,12 +181,8 @@ class BcosConv2D(LinearConv2D):
     def _squared_norms(self, inputs):
         """Return the squared norm of each patch, one for each group, for all its filters: float32."""
         squares = ops.square(ops.cast(inputs, "float32"))
-        if self.groups > 1:
-            shape = (*ops.shape(squares)[:-1], self.groups, squares.shape[-1] // self.groups)
-            squares = ops.reshape(squares, shape)
-            squares = ops.sum(squares, axis=-1)
-        else:
-            squares = ops.sum(squares, axis=-1, keepdims=True)
+        squares = ops.reshape(squares, (*ops.shape(squares)[:-1], self.groups, squares.shape[-1] // self.groups))
+        squares = ops.sum(squares, axis=-1)
         if self.kernel_size == (1, 1):
             squares = squares[:, :: self.strides[0], :: self.strides[1]]
         else:
@@ -205,47 +196,39 @@ class BcosConv2D(LinearConv2D):
         return {**super().get_config(), "b": self.b, "max_out": self.max_out}
 
 
+def _by_group(groups, images, kernel):
+    """Return the channels and the filters of each group. One convolution each: on CPUs TensorFlow has none of groups."""
+    return zip(ops.split(images, groups, axis=-1), ops.split(kernel, groups, axis=-1), strict=True)
+
+
+def _concatenated(parts):
+    return parts[0] if len(parts) == 1 else ops.concatenate(parts, axis=-1)
+
+
 def _pad(images, kernel_size):
     top, left = ((size - 1) // 2 for size in kernel_size)
     return ops.pad(images, ((0, 0), (top, top), (left, left), (0, 0))) if top or left else images
 
 
-def _transposed(rows, kernel, strides, groups, size):
-    """Return the transpose of a convolution of padded images, by one convolution.
+def _convolved(images, kernel, strides):
+    """Convolve padded images."""
+    size = kernel.shape[:2]
+    if strides == (1, 1) and size == (1, 1):
+        return ops.matmul(images, kernel[0, 0])
+    # A convolution pads by itself only as Keras does, which is the same for odd kernels with stride 1.
+    if strides == (1, 1) and size[0] % 2 and size[1] % 2:
+        return ops.conv(images, kernel, 1, "same", "channels_last")
+    return ops.conv(_pad(images, size), kernel, strides, "valid", "channels_last")
 
-    Args:
-        rows: ``(batch, rows, columns, filters)``.
-        kernel: ``(height, width, channels / groups, filters)``.
-        strides: two ints.
-        groups: int.
-        size: height and width of the images.
 
-    Returns:
-        ``(batch, *size, channels)``.
-    """
-    (height, width, channels, filters), (down, right) = kernel.shape, strides
-    # Entry n of tap `stride * m + place` is added to entry `stride * (n + m) + place`: a convolution with every
-    # stride-th tap for each place. Where there are no more taps, zeros are.
-    high, wide = -(-height // down), -(-width // right)
-    kernel = ops.pad(kernel, ((0, high * down - height), (0, wide * right - width), (0, 0), (0, 0)))
-    kernel = ops.reshape(kernel, (high, down, wide, right, channels, groups, filters // groups))
-    kernel = ops.flip(ops.transpose(kernel, (0, 2, 6, 5, 1, 3, 4)), (0, 1))
-    kernel = ops.reshape(kernel, (high, wide, filters // groups, groups * down * right * channels))
+def _transposed(rows, kernel, strides, size):
+    """Return the transpose of :func:`_convolved`: ``(batch, *size, channels)``."""
+    height, width = kernel.shape[:2]
     if strides == (1, 1) and height % 2 and width % 2:
-        return _product(rows, kernel, groups, "same")
-    margins = ((0, 0), (high - 1, high), (wide - 1, wide), (0, 0))  # behind, one more than some strides need
-    images = _product(ops.pad(rows, margins), kernel, groups, "valid")
-    batch, new_rows, new_columns, _ = ops.shape(images)
-    if strides != (1, 1):
-        images = ops.reshape(images, (batch, new_rows, new_columns, groups, down, right, channels))
-        images = ops.transpose(images, (0, 1, 4, 2, 5, 3, 6))
-        images = ops.reshape(images, (batch, new_rows * down, new_columns * right, groups * channels))
+        return _convolved(rows, ops.flip(ops.transpose(kernel, (0, 1, 3, 2)), (0, 1)), strides)
+    images = ops.conv_transpose(rows, kernel, strides, "valid", data_format="channels_last")
+    # A stride may leave pixels at the end that no patch has seen.
+    margins = [(0, min(pair) - 1) for pair in zip(strides, (height, width), strict=True)]
+    images = ops.pad(images, ((0, 0), *margins, (0, 0))) if any(map(any, margins)) else images
     top, left = (height - 1) // 2, (width - 1) // 2
     return images[:, top : top + size[0], left : left + size[1]]
-
-
-def _product(images, kernel, groups, padding):
-    """Convolve; a 1x1 kernel is a matrix product."""
-    if kernel.shape[:2] == (1, 1) and groups == 1:
-        return ops.matmul(images, kernel[0, 0])
-    return ops.conv(images, kernel, 1, padding, "channels_last")

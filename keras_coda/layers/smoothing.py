@@ -126,6 +126,13 @@ class AveragePooling2D(_FixedFilter2D):
         require(is_small, "`padding` must be at most half of `pool_size`", padding=padding, pool_size=self.pool_size)
         super().__init__([[1 / size] * size for size in self.pool_size], self.strides, self.padding, **kwargs)
 
+    def linearize(self, inputs):
+        """See :meth:`DynamicLinear.linearize`; ``frozen`` is the shape of the input."""
+        self.compute_output_shape(inputs.shape)  # raises if the image is too small
+        top, left = self.padding
+        padded = ops.pad(inputs, ((0, 0), (top, top), (left, left), (0, 0))) if top or left else inputs
+        return ops.average_pool(padded, self.pool_size, self.strides, "valid", "channels_last"), ops.shape(inputs)
+
     def get_config(self):
         """Return the constructor's arguments."""
         config = {"pool_size": self.pool_size, "strides": self.strides, "padding": self.padding}
