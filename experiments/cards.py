@@ -36,7 +36,7 @@ def write(record: dict) -> None:
     """Write ``README.md`` into a preset's folder, from its configuration and a record of what was measured."""
     results = record["results"]
     preset, figures, training = results["preset"], results["figures"], results["training"]
-    model = keras_coda.CoDANet.from_preset(preset)
+    model = keras_coda.ExplainableClassifier.from_preset(preset)
     located, removed = results["localization"], results["removal"]
     rows = [
         ("accuracy", f"{figures['accuracy']:.2%} of {figures['num_images']:,} validation images"),
@@ -47,7 +47,7 @@ def write(record: dict) -> None:
     ]
     history = training.get("stages", [training])
     text = f"# {preset}\n\n{keras_coda.models.preset_description(preset)}\n\n"
-    text += f'    model = keras_coda.CoDANet.from_preset("{preset}")\n\n'
+    text += f'    model = keras_coda.{type(model).__name__}.from_preset("{preset}")\n\n'
     text += (
         f"{model.count_params():,} parameters (stored as float16); images {model.input.shape[1:3]} with "
         f"{model.input.shape[-1]} channel(s), pixels in [0, 255]; classes: {', '.join(model.class_names)}; temperature "

@@ -60,7 +60,7 @@ def run(
     Returns:
         a dict of JSON values; the figures are written to ``docs/results``.
     """
-    data, model = load(source, preset), keras_coda.CoDANet.from_preset(preset, load_weights=True)
+    data, model = load(source, preset), keras_coda.ExplainableClassifier.from_preset(preset, load_weights=True)
     if quick:
         (n_grids, n_images) = alone = (5, 32)
     figures = evaluate(model, data.validation, num_images=data.num_validation)

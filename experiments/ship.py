@@ -38,7 +38,7 @@ def main() -> None:
         "(arXiv 2109.01903)",
     )
     args = parser.parse_args()
-    *earlier, model = (keras_coda.CoDANet.from_preset(_network(run)) for run in args.runs)
+    *earlier, model = (keras_coda.ExplainableClassifier.from_preset(_network(run)) for run in args.runs)
     before = (
         presets.read(presets.preset_folder(args.preset))[0]["training_figures"]["stages"] if args.from_shipped else []
     )
@@ -48,7 +48,7 @@ def main() -> None:
     if args.average is not None:
         if not 0 < args.average < 1:
             parser.error(f"SHARE must be between 0 and 1. Received: {args.average}")
-        start = earlier[-1] if earlier else keras_coda.CoDANet.from_preset(args.preset, load_weights=True)
+        start = earlier[-1] if earlier else keras_coda.ExplainableClassifier.from_preset(args.preset, load_weights=True)
         pairs = zip(model.get_weights(), start.get_weights(), strict=True)
         model.set_weights([first + args.average * (last - first) for last, first in pairs])
         stages[-1]["averaged"] = args.average

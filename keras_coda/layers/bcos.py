@@ -197,7 +197,7 @@ class BcosConv2D(LinearConv2D):
 
 
 def _by_group(groups, images, kernel):
-    """Return the channels and the filters of each group. One convolution each: on CPUs TensorFlow has none of groups."""
+    """Return channels and filters of each group, for one convolution each: on CPUs TensorFlow has none of groups."""
     return zip(ops.split(images, groups, axis=-1), ops.split(kernel, groups, axis=-1), strict=True)
 
 
