@@ -4,6 +4,7 @@ Keras models, and the losses and penalties they are trained with, belong here. L
 the training of a preset on given data in `keras_coda.training`.
 """
 
+from keras_coda.models.bcos_checkpoints import load_bcos_checkpoint as load_bcos_checkpoint
 from keras_coda.models.bcos_densenet import BcosDenseNet as BcosDenseNet
 from keras_coda.models.bcos_resnet import BcosResNet as BcosResNet
 from keras_coda.models.classifier import ExplainableClassifier as ExplainableClassifier

@@ -131,50 +131,86 @@ def _of_coda_net(config):
     return coda_weight_shapes(config["input_shape"][-1], config["filters"], config["ranks"], sizes)
 
 
-def resnet_weight_shapes(config: dict) -> list[tuple[int, ...]]:
-    """Return the shapes of the weights of a BcosResNet with these constructor arguments."""
+def resnet_layers(config: dict) -> dict[str, list[tuple[int, ...]]]:
+    """Return the shapes of the weights of a BcosResNet, by layer; layers have the names of the authors' modules.
+
+    Args:
+        config: arguments of the constructor.
+    """
     units = config.get("max_out", 1)
     filters, groups = config.get("filters", 64), config.get("groups", 1)
-    size = 3 if config.get("stem", "large") == "small" else 7
+    layers: dict[str, list[tuple[int, ...]]] = {}
 
-    def conv(channels, filters, size, groups=1) -> list[tuple[int, ...]]:
-        return [(size, size, channels // groups, filters * units), (filters,), (filters,)]
+    def conv(conv_name, norm_name, channels, filters, size, groups=1):
+        layers[conv_name] = [(size, size, channels // groups, filters * units)]
+        layers[norm_name] = [(filters,), (filters,)]
 
     channels = filters
-    shapes: list[tuple[int, ...]] = conv(2 * config.get("input_shape", (None, None, 3))[-1], filters, size)
+    size = 3 if config.get("stem", "large") == "small" else 7
+    conv("conv1", "bn1", 2 * config.get("input_shape", (None, None, 3))[-1], filters, size)
     for stage, count in enumerate(config.get("blocks", (3, 4, 6, 3))):
         planes = filters * 2**stage
         width = planes * config.get("group_width", 64) // 64 * groups
         for block in range(count):
             if config.get("bottleneck", True):
                 last = 4 * planes
-                shapes += conv(channels, width, 1) + conv(width, width, 3, groups) + conv(width, last, 1)
+                convs = [(channels, width, 1), (width, width, 3, groups), (width, last, 1)]
             else:
                 last = planes
-                shapes += conv(channels, last, 3) + conv(last, last, 3)
+                convs = [(channels, last, 3), (last, last, 3)]
+            name = f"layer{stage + 1}.{block}"
+            for number, shape in enumerate(convs, start=1):
+                conv(f"{name}.conv{number}", f"{name}.bn{number}", *shape)
             if channels != last or (stage and not block):
-                shapes += conv(channels, last, 1)
+                conv(f"{name}.downsample.0", f"{name}.downsample.1", channels, last, 1)
             channels = last
-    return [*shapes, (1, 1, channels, config.get("num_classes", 1000) * units)]
+    layers["fc"] = [(1, 1, channels, config.get("num_classes", 1000) * units)]
+    return layers
 
 
-def densenet_weight_shapes(config: dict) -> list[tuple[int, ...]]:
-    """Return the shapes of the weights of a BcosDenseNet with these constructor arguments."""
+def densenet_layers(config: dict) -> dict[str, list[tuple[int, ...]]]:
+    """Return the shapes of the weights of a BcosDenseNet, see :func:`resnet_layers`."""
     units = config.get("max_out", 1)
     growth, channels = config.get("growth", 32), config.get("filters", 64)
     blocks, is_large = config.get("blocks", (6, 12, 24, 16)), config.get("stem", "large") == "large"
     size, middle = 7 if is_large else 3, config.get("bottleneck_factor", 4) * growth
-    shapes: list[tuple[int, ...]] = [(size, size, 2 * config.get("input_shape", (None, None, 3))[-1], channels * units)]
-    shapes += [(channels,)] * 2 * is_large
+    layers: dict[str, list[tuple[int, ...]]] = {}
+
+    def conv(name, channels, filters, size=1):
+        layers[name] = [(size, size, channels, filters * units)]
+
+    def norm(name, channels):
+        layers[name] = [(channels,), (channels,)]
+
+    conv("features.conv0", 2 * config.get("input_shape", (None, None, 3))[-1], channels, size)
+    if is_large:
+        norm("features.norm0", channels)
     for number, count in enumerate(blocks, start=1):
-        for _ in range(count):
-            shapes += [(channels,)] * 2 + [(1, 1, channels, middle * units)]
-            shapes += [(middle,)] * 2 + [(3, 3, middle, growth * units)]
+        for index in range(1, count + 1):
+            name = f"features.denseblock{number}.denselayer{index}"
+            norm(f"{name}.norm1", channels)
+            conv(f"{name}.conv1", channels, middle)
+            norm(f"{name}.norm2", middle)
+            conv(f"{name}.conv2", middle, growth, 3)
             channels += growth
         if number < len(blocks):
-            shapes += [(channels,)] * 2 + [(1, 1, channels, channels // 2 * units)]
+            name = f"features.transition{number}"
+            norm(f"{name}.norm", channels)
+            conv(f"{name}.conv", channels, channels // 2)
             channels //= 2
-    return [*shapes, (channels,), (channels,), (1, 1, channels, config.get("num_classes", 1000) * units)]
+    norm("features.norm5", channels)
+    conv("classifier", channels, config.get("num_classes", 1000))
+    return layers
+
+
+def resnet_weight_shapes(config: dict) -> list[tuple[int, ...]]:
+    """Return the shapes of the weights of a BcosResNet with these constructor arguments."""
+    return [shape for shapes in resnet_layers(config).values() for shape in shapes]
+
+
+def densenet_weight_shapes(config: dict) -> list[tuple[int, ...]]:
+    """Return the shapes of the weights of a BcosDenseNet with these constructor arguments."""
+    return [shape for shapes in densenet_layers(config).values() for shape in shapes]
 
 
 # === Lookup ===

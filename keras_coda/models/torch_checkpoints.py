@@ -1,10 +1,9 @@
-"""Reads state dicts of the authors' PyTorch code."""
+"""CoDA networks from state dicts of the authors' PyTorch code."""
 
 import itertools
 import math
 import os
 import re
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,10 +11,8 @@ from typing import Any
 import numpy as np
 
 from keras_coda.models.coda_net import LOGIT_BIAS, CoDANet
+from keras_coda.models.state_dicts import read_state_dict
 from keras_coda.utils.checks import require
-from keras_coda.utils.errors import UnreadableFileError
-from keras_coda.utils.optional import import_optional
-from keras_coda.utils.reading import check_archive, read_npz
 
 # After an optional "state/" (.npz) and "module." (multi-GPU training): the layer's index; 0 is B, 1 is A and b.
 _KEY = re.compile(r"^(?:state/)?(?:module\.)?(?:\w+\.)*?(\d+)\.weight_mod\.weighting_f\.([01])\.(weight|bias)$")
@@ -39,7 +36,7 @@ def load_coda_checkpoint(
 
     Args:
         path: a PyTorch pickle (needs PyTorch; read with ``weights_only=True``, which runs no code of the file), or a
-            ``.npz`` file with the same keys, optionally with the prefix ``state/``.
+            ``.npz`` or ``.safetensors`` file with the same keys, optionally with the prefix ``state/``.
         strides: int, or one per layer. They do not follow from the shapes, so they must be given here or in the file.
         rescaling: ``"squash"`` (default) or ``"l2"``.
         temperature: float; default 1000, which the authors use for CIFAR-10.
@@ -61,9 +58,11 @@ def load_coda_checkpoint(
         >>> model = load_coda_checkpoint("s_coda_sq.pt", strides=(1, 1, 2, 1, 1, 2, 1, 1, 1))  # doctest: +SKIP
     """
     path = Path(path).expanduser()
-    if not path.is_file():
-        raise FileNotFoundError(f"A checkpoint is a file. Received: path='{path}', which does not exist.")
-    state, config = _read(path)
+    entries = read_state_dict(path)
+    config = {
+        key.removeprefix("config/"): value.tolist() for key, value in entries.items() if key.startswith("config/")
+    }
+    state = {key: value for key, value in entries.items() if not key.startswith("config/")}
     layers = [_convert(index, tensors) for index, tensors in sorted(_group(state, path).items())]
     if strides is None:
         strides = config.get("strides")
@@ -113,48 +112,6 @@ def load_coda_checkpoint(
         layer.projection.assign(projection)
         layer.kernel.assign(kernel)
     return model
-
-
-def _read(path: Path) -> tuple[dict[str, np.ndarray], dict]:
-    """Return a file's tensors by key, and its ``config/...`` entries without that prefix."""
-    try:
-        entries = read_npz(path) if _holds_only_arrays(path) else _read_pickle(path)
-    except (ImportError, UnreadableFileError):
-        raise
-    except Exception as error:  # PyTorch raises many types of errors for damaged files
-        raise UnreadableFileError(
-            "A checkpoint is a PyTorch state dict, or a .npz of one. "
-            f"Received: '{path}', which cannot be read, truncated perhaps ({type(error).__name__}: {error})"
-        ) from error
-    config = {
-        key.removeprefix("config/"): value.tolist() for key, value in entries.items() if key.startswith("config/")
-    }
-    return {key: value for key, value in entries.items() if not key.startswith("config/")}, config
-
-
-def _holds_only_arrays(path: Path) -> bool:
-    """Return whether a file is a .npz. PyTorch files are zip files, too, but have members other than .npy files."""
-    if not zipfile.is_zipfile(path):
-        return False
-    check_archive(path)
-    with zipfile.ZipFile(path) as archive:
-        return all(name.endswith(".npy") for name in archive.namelist())
-
-
-def _read_pickle(path: Path) -> dict[str, np.ndarray]:
-    torch = import_optional(
-        "torch",
-        extra="torch",
-        purpose="Reading a PyTorch checkpoint",
-        package="PyTorch",
-        alternative="convert the state dict to .npz on a machine that has PyTorch",
-    )
-    state = torch.load(path, map_location="cpu", weights_only=True)
-    for key, value in state.items():
-        # A tensor may repeat one number as often as it likes.
-        has_all = value.numel() * value.element_size() <= value.untyped_storage().nbytes()
-        require(isinstance(key, str) and has_all, "A state dict holds whole tensors by name", key=key)
-    return {key: value.detach().to(torch.float32).numpy() for key, value in state.items()}
 
 
 def _group(state: dict[str, np.ndarray], path: Path) -> dict[int, dict[str, np.ndarray]]:

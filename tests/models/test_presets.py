@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from keras_coda import CoDANet, data
-from keras_coda.models import NewLayersWarning, files, presets
+from keras_coda.models import ExplainableClassifier, NewLayersWarning, files, presets
 from tests.helpers.networks import pixels, small
 
 
@@ -27,6 +27,33 @@ def test_architectures_have_the_parameters_of_their_table(name, parameters, inpu
     assert presets.preset_parameters(name) == parameters
     assert name in presets.preset_names()
     assert presets.preset_description(name)
+
+
+BCOS = {
+    "bcos_resnet18": 11_697_920,
+    "bcos_resnet34": 21_806_080,
+    "bcos_resnet50": 25_565_440,
+    "bcos_resnet101": 44_557_568,
+    "bcos_resnet152": 60_201_216,
+    "bcos_resnext50_32x4d": 25_037_312,
+    "bcos_densenet121": 7_987_264,
+    "bcos_densenet169": 14_157_888,
+    "bcos_densenet201": 20_022_336,
+    "bcos_densenet161": 28_694_112,
+    "bcos_resnet20_cifar10": 272_896,
+}  # moving variances included
+
+
+def test_bcos_architectures_have_the_parameters_of_the_published_networks():
+    assert {name: presets.preset_parameters(name) for name in presets.preset_names() if name in BCOS} == BCOS
+
+
+@pytest.mark.parametrize("name", ["bcos_resnet18", "bcos_resnet20_cifar10"])
+def test_bcos_networks_are_built_as_they_are_counted(name):
+    model = ExplainableClassifier.from_preset(name, load_weights=False)
+    assert model.count_params() == BCOS[name]
+    shapes = [tuple(variable.shape) for variable in model.weights]
+    assert sorted(shapes) == sorted(type(model).weight_shapes(model.get_config()))
 
 
 def test_presets_take_overrides():
