@@ -29,6 +29,7 @@ class Contrast:
         class_names: None, or one name per class.
         labels: the true classes ``(B,)``, or None if they are unknown.
         wrt: name of the layer whose output the contributions refer to; None for the pixels.
+        offset: None, or ``(B,)``: the ``offsets`` of the first class less those of the second.
     """
 
     images: np.ndarray
@@ -38,6 +39,7 @@ class Contrast:
     class_names: tuple[str, ...] | None = None
     labels: np.ndarray | None = None
     wrt: str | None = None
+    offset: np.ndarray | None = None
 
     @property
     def difference(self) -> np.ndarray:
@@ -46,8 +48,8 @@ class Contrast:
 
     @property
     def residual(self) -> np.ndarray:
-        """``|Σ contributions - difference|``, the completeness error (float rounding), ``(B,)``."""
-        total = self.contributions.sum(axis=(1, 2), dtype="float64")
+        """``|Σ contributions + offset - difference|``, the completeness error (float rounding), ``(B,)``."""
+        total = self.contributions.sum(axis=(1, 2), dtype="float64") + (0 if self.offset is None else self.offset)
         return np.abs(total - self.logits[:, 0].astype("float64") + self.logits[:, 1]).astype("float32")
 
     @property

@@ -7,6 +7,7 @@ from keras import ops
 
 from keras_coda.explanations import graph
 from keras_coda.layers.dynamic_linear import DynamicLinear, linearize_chain, pullback_chain
+from keras_coda.layers.linear_graph import LinearGraph
 from keras_coda.utils.checks import require
 
 
@@ -59,10 +60,11 @@ class Decomposition:
                 f"{images.shape}, output {logits.shape}; the last layer that is not dynamic-linear is {wrong.name!r} "
                 f"of type {type(wrong.operation).__name__}. {'' if stages else wrong.nearest}"
             )
-        for value in order[first + 1 : -1]:
-            fix = "Let a LogitScaling at the end add the constant"
-            is_linear = not getattr(value.operation, "offset", 0)
-            require(is_linear, "Only the last layer may have an `offset`", fix, layer=value.name)
+        constant, rule = (
+            stages[-1][0].offset,
+            "The `offset` of the last layer must be a number, the same for all classes",
+        )
+        require(isinstance(constant, (int, float)), rule, layer=stages[-1][1].name, offset=constant)
         encoder = graph.encoder(model, order[first])
         for nested, tensor in graph.nested_inputs(order[first]):
             fix = f"Explain the network itself, {nested.name!r}, on images of its size"
@@ -76,6 +78,11 @@ class Decomposition:
     def bias(self) -> float:
         """Constant that the last layer adds to the contributions of each class."""
         return float(self.chain[-1].offset)
+
+    def has_offsets(self, depth: int = 0) -> bool:
+        """Return whether inner layers from a depth on add constants, which maps from there on cannot contain."""
+        inner = [layer.has_offset for layer in self.chain[depth:-1]]
+        return any(inner) or (isinstance(self.chain[-1], LinearGraph) and self.chain[-1].has_offset)
 
     @property
     def variables(self) -> list[keras.Variable]:
@@ -114,14 +121,15 @@ class Decomposition:
 
         Returns:
             dict of ``logits`` (batch, classes), ``classes`` (batch, K), ``contributions`` (batch, K, h, w) and, if
-            requested, ``linear_map`` (batch, K, h, w, channels).
+            requested, ``linear_map`` (batch, K, h, w, channels). If inner layers add constants, ``offsets`` (batch, K),
+            what these add to the logits.
         """
         activations, _ = linearize_chain(self.chain[:depth], self.encode(images))
         logits, frozen = linearize_chain(self.chain[depth:], activations)
         if classes is None:
             classes = ops.cast(ops.top_k(logits, top_k)[1], "int32")
         targets = ops.one_hot(classes, self.num_classes, dtype="float32")  # (batch, K, classes)
-        weights = pullback_chain(self.chain[depth:], frozen, targets)  # W_{depth→L}(x): (batch, K, h, w, channels)
+        weights, offsets = self._pull(depth, frozen, targets)  # W_{depth→L}(x): (batch, K, h, w, channels)
         results = {
             "logits": logits,
             "classes": classes,
@@ -129,4 +137,17 @@ class Decomposition:
         }
         if linear_map:
             results["linear_map"] = weights
-        return results
+        return results | ({} if offsets is None else {"offsets": offsets})
+
+    def _pull(self, depth, frozen, targets):
+        """Pull targets back to a depth; return the weights, and what inner constants add, or None if there are none."""
+        if not self.has_offsets(depth):
+            return pullback_chain(self.chain[depth:], frozen, targets), None
+        offsets, cotangents = 0.0, targets
+        layers = self.chain[depth:]
+        for layer, weights in zip(reversed(layers), reversed(frozen), strict=True):
+            is_bias = layer is layers[-1] and not isinstance(layer, LinearGraph)
+            if layer.has_offset and not is_bias:
+                offsets = offsets + layer.offset_share(weights, cotangents)
+            cotangents = layer.pullback(weights, cotangents)
+        return cotangents, offsets

@@ -99,6 +99,7 @@ def explain(
     logits = fields["logits"]
     explained = np.take_along_axis(logits, fields["classes"], axis=1)
     total = fields["contributions"].sum(axis=(2, 3), dtype="float64") + decomposition.bias
+    total = total + fields.get("offsets", 0)
     return Explanation(
         images=images,
         probabilities=sigmoid(logits),

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 class Explanation:
     """Predictions for a batch of images and exact contribution maps for them; all arrays are NumPy, float32.
 
-    ``contributions[b, k].sum() + bias`` is the logit of class ``classes[b, k]``, up to ``residual[b, k]``.
+    ``contributions[b, k].sum() + bias`` is the logit of class ``classes[b, k]``, up to ``residual[b, k]``. If inner
+    layers of the network add constants, there are ``offsets``, too, which then belong to the sum.
 
     Attributes:
         images: ``(B, H, W, c)``, the images that were explained, pixels in [0, 255].
@@ -31,8 +32,10 @@ class Explanation:
         probabilities: ``(B, C)``, sigmoids of the logits. Classes are not exclusive: they need not sum to one.
         classes: ``(B, K)`` int32, the classes that were explained.
         contributions: ``(B, K, H, W)``, in units of the logit; H and W are those of the layer ``wrt``, if given.
-        residual: ``(B, K)``, ``|Σ contributions + bias - logit|``, the completeness error (float rounding).
+        residual: ``(B, K)``, ``|Σ contributions + bias + offsets - logit|``, the completeness error (float rounding).
         bias: constant that the network adds to the contributions of each class.
+        offsets: None, or ``(B, K)``: what constants of inner layers add to the logit of the class, by the weights that
+            follow them. They belong to no pixel.
         linear_map: None, or ``(B, K, H, W, 2c)``: the weights ``W_{0→L}(x)`` of the encoded image ``[x, 1-x]``
             (if ``wrt`` names an inner layer, the weights of its output).
         wrt: name of the layer whose output the contributions refer to.
@@ -51,6 +54,7 @@ class Explanation:
     wrt: str | None = None
     class_names: tuple[str, ...] | None = None
     labels: np.ndarray | None = None
+    offsets: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.images)
@@ -125,7 +129,12 @@ class Explanation:
             class_names=self.class_names,
             labels=self.labels,
             wrt=self.wrt,
+            offset=None if self.offsets is None else self._offset(places),
         )
+
+    def _offset(self, places):
+        pairs = np.take_along_axis(self.offsets, places, axis=1)
+        return pairs[:, 0] - pairs[:, 1]
 
     def _position(self, classes, argument, default):
         """Return where the map of a class lies among those of each image, ``(B,)``."""
@@ -258,7 +267,9 @@ class Explanation:
 
 def _fit(shapes) -> bool:
     batch, targets, *_ = shapes["contributions"]
-    same = {shapes["classes"], shapes["residual"]} == {(batch, targets)} and shapes["logits"] == shapes["probabilities"]
+    same = {shapes["classes"], shapes["residual"], shapes.get("offsets", (batch, targets))} == {
+        (batch, targets)
+    } and shapes["logits"] == shapes["probabilities"]
     return same and {shapes["images"][0], shapes["logits"][0]} == {batch}
 
 

@@ -61,7 +61,7 @@ class Workload:
         ``FLOATS``, or if a whole image leaves room for fewer classes at a time than a tile: then the forward pass would
         be repeated for each group of classes.
         """
-        if self.windows is None or self.floats(targets) <= FLOATS:
+        if self.windows is None or self.floats(targets) <= FLOATS or self.decomposition.has_offsets():
             return False
         return self.floats(1) > 2 * FLOATS or self.plan(1, targets, None)[1] < self.tile(targets)[1]
 

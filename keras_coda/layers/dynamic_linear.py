@@ -21,13 +21,15 @@ class DynamicLinear(keras.layers.Layer):
     on any float dtype of ``x`` (explanations run in float32 whatever the training policy).
 
     Attributes:
-        offset: A constant that ``call`` adds to ``W(x) x``; zero except for a network's last layer.
+        offset: A constant that ``call`` adds to ``W(x) x``: a float, the same everywhere, or a tensor that is broadcast
+            to ``output_dims``. Explanations report what it adds to a logit beside the map: the last layer's, which must
+            be a float, as the bias, and those of inner layers as offsets.
 
     Reference:
         Böhle, Fritz, Schiele: Convolutional Dynamic Alignment Networks, CVPR 2021, section 3.
     """
 
-    offset: float = 0.0
+    offset: Any = 0.0
 
     def linearize(self, inputs) -> tuple[Any, Any]:
         """Compute the output, and return the weights that were applied.
@@ -56,6 +58,24 @@ class DynamicLinear(keras.layers.Layer):
     def call(self, inputs):
         """Return ``linearize(inputs)[0]``."""
         return self.linearize(inputs)[0]
+
+    @property
+    def has_offset(self) -> bool:
+        """Whether the layer adds a constant."""
+        return not isinstance(self.offset, (int, float)) or self.offset != 0
+
+    def offset_share(self, frozen, cotangents):
+        """Return what the constant of the layer adds to each target.
+
+        Args:
+            frozen: what :meth:`linearize` returned.
+            cotangents: as for :meth:`pullback`.
+
+        Returns:
+            Float tensor ``(batch, targets)``.
+        """
+        added = cotangents * ops.cast(self.offset, cotangents.dtype)
+        return ops.sum(added, axis=tuple(range(2, len(cotangents.shape))))
 
     @property
     def windows(self) -> tuple[Window, ...] | None:
@@ -104,7 +124,7 @@ class _Container(DynamicLinear):
     def __init__(self, layers, **kwargs):
         super().__init__(**kwargs)
         self.layers = list(layers)
-        wrong = [layer for layer in self.layers if not isinstance(layer, DynamicLinear) or layer.offset]
+        wrong = [layer for layer in self.layers if not isinstance(layer, DynamicLinear) or layer.has_offset]
         if wrong or not self.layers:
             raise ValueError(
                 f"`layers` must be one or more DynamicLinear layers without `offset`. Received: {wrong or layers}"

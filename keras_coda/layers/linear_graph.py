@@ -22,7 +22,7 @@ class LinearGraph(DynamicLinear):
     such layers of the branches that it finds in a functional model.
 
     Args:
-        layers: list of :class:`DynamicLinear` layers without ``offset``.
+        layers: list of :class:`DynamicLinear` layers.
         steps: list of pairs ``(operation, inputs)``. An operation is the index of a layer, ``"add"``, or
             ``"concatenate"`` along the last axis. Inputs are a list of numbers: 0 is the input of this layer, and n the
             output of step n, counted from 1. The last step gives the output.
@@ -41,8 +41,8 @@ class LinearGraph(DynamicLinear):
     def __init__(self, layers: Sequence[DynamicLinear], steps: Sequence[tuple[int | str, Sequence[int]]], **kwargs):
         super().__init__(**kwargs)
         self.layers = list(layers)
-        wrong = [layer for layer in self.layers if not isinstance(layer, DynamicLinear) or layer.offset]
-        require(not wrong, "`layers` must be DynamicLinear layers without `offset`", layers=wrong)
+        wrong = [layer for layer in self.layers if not isinstance(layer, DynamicLinear)]
+        require(not wrong, "`layers` must be DynamicLinear layers", layers=wrong)
         self.steps = tuple((operation, tuple(inputs)) for operation, inputs in steps)
         for number, (operation, inputs) in enumerate(self.steps):
             is_join = operation in (ADD, CONCATENATE)
@@ -76,6 +76,20 @@ class LinearGraph(DynamicLinear):
 
     def pullback(self, frozen, cotangents):
         """See :meth:`DynamicLinear.pullback`."""
+        return self._pull(frozen, cotangents)[0]
+
+    @property
+    def has_offset(self):
+        """Whether one of the layers adds a constant."""
+        return any(layer.has_offset for layer in self.layers)
+
+    def offset_share(self, frozen, cotangents):
+        """See :meth:`DynamicLinear.offset_share`: the sum over all layers."""
+        return self._pull(frozen, cotangents)[1]
+
+    def _pull(self, frozen, cotangents):
+        """Return what :meth:`pullback` and what :meth:`offset_share` returns."""
+        share = ops.zeros(ops.shape(cotangents)[:2], cotangents.dtype)
         pulled = [None] * len(self.steps) + [cotangents]
         for number in range(len(self.steps), 0, -1):
             (operation, sources), weights = self.steps[number - 1], frozen[number - 1]
@@ -83,7 +97,9 @@ class LinearGraph(DynamicLinear):
             if arrived is None:  # nothing depends on this step
                 continue
             if isinstance(operation, int):
-                parts = [self.layers[operation].pullback(weights, arrived)]
+                layer = self.layers[operation]
+                share = share + layer.offset_share(weights, arrived) if layer.has_offset else share
+                parts = [layer.pullback(weights, arrived)]
             elif operation == ADD:
                 parts = [arrived] * len(sources)
             else:
@@ -93,7 +109,7 @@ class LinearGraph(DynamicLinear):
                 before = pulled[source]
                 pulled[source] = part if before is None else before + part
         require(pulled[0] is not None, "The output must depend on the input", steps=self.steps)
-        return pulled[0]
+        return pulled[0], share
 
     @property
     def windows(self):

@@ -106,6 +106,51 @@ def test_inner_layers_have_names_and_maps():
         keras_coda.explain(model, pixels(1, SHAPE), wrt="branch")
 
 
+@keras.saving.register_keras_serializable("tests")
+class PositionCode(keras_coda.DynamicLinear):
+    """Adds a learned value at each location."""
+
+    def build(self, input_shape):
+        self.offset = self.add_weight(name="code", shape=input_shape[1:], initializer="random_normal")
+
+    def linearize(self, inputs):
+        return inputs + self.offset, ()
+
+    def pullback(self, frozen, cotangents):
+        return cotangents
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+
+def with_offsets():
+    images, x = encoded()
+    x = PositionCode()(BcosConv2D(4, 3, name="first")(x))
+    x = layers.Add(name="sum")([PositionCode()(BcosConv2D(4, 3)(x)), x, LogitScaling(2.0, 0.5)(x)])
+    return keras_coda.ExplainableClassifier(images, head(BcosConv2D(4, 3)(x)))
+
+
+def test_constants_of_inner_layers_are_reported_beside_the_map(tmp_path):
+    model = with_offsets()
+    explanation = check(model)
+    assert explanation.offsets.shape == (2, 2)
+    assert np.abs(explanation.offsets).min() > 1e-4
+    assert check(model, wrt="sum").offsets is None  # they are part of the activations there
+    np.testing.assert_allclose(explanation.contrast().residual, 0, atol=1e-5)
+    explanation.save(tmp_path / "maps.npz")
+    np.testing.assert_array_equal(keras_coda.Explanation.load(tmp_path / "maps.npz").offsets, explanation.offsets)
+    with pytest.raises(ValueError, match="Exported maps have one bias for all images"):
+        model.export(tmp_path / "1")
+    assert not (tmp_path / "1").exists()
+
+
+def test_a_last_layer_adds_one_number_to_all_classes():
+    images, x = encoded()
+    x = GlobalAveragePooling2D()(LinearConv2D(3, 1)(x))
+    with pytest.raises(ValueError, match="The `offset` of the last layer must be a number"):
+        keras_coda.explain(keras.Model(images, PositionCode()(x)), pixels(1, SHAPE))
+
+
 @pytest.mark.parametrize(
     ("break_it", "message"),
     [
@@ -132,7 +177,6 @@ def test_inner_layers_have_names_and_maps():
             lambda x: layers.Concatenate(1, name="k")([x, x]),
             "'k' of type Concatenate inside it. Use Add of tensors of one",
         ),
-        (lambda x: LogitScaling(1.0, 2.0, name="offset")(x), "Only the last layer may have an `offset`.*'offset'"),
     ],
 )
 def test_models_that_are_not_dynamic_linear_are_refused_by_name(break_it, message):

@@ -25,6 +25,7 @@ def pixels(batch=2, shape=(8, 7, 2), seed=0):
 def assert_complete(explanation):
     """Check that contributions and bias sum to the explained logits, and that `residual` reports the difference."""
     total = explanation.contributions.sum((2, 3)) + np.float32(explanation.bias)
+    total += 0 if explanation.offsets is None else explanation.offsets
     error = np.abs(total - explanation.explained_logits)
     assert (error <= 1e-5 * np.maximum(1, np.abs(explanation.explained_logits))).all(), error.max()
     np.testing.assert_allclose(explanation.residual, error, atol=1e-5)

@@ -90,6 +90,8 @@ def whole_and_masked(decomposition: Decomposition, images, labels, sample_weight
     masked, _ = linearize_chain(decomposition.chain, decomposition.encode(images) * ops.expand_dims(keep, -1))
     computed = ops.take_along_axis(masked, classes[:, None], axis=-1)[:, 0]
     predicted = decomposition.bias + ops.sum(contributions * keep, axis=(1, 2))
+    if "offsets" in whole:
+        predicted = predicted + whole["offsets"][:, 0]
     inconsistency = ops.mean((ops.sigmoid(computed) - ops.sigmoid(predicted)) * (computed - predicted))
     if sample_weight is None:
         sample_weight = ops.ones_like(computed)
