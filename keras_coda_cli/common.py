@@ -125,7 +125,7 @@ positive.__name__, image_size.__name__ = "positive integer", "image size"
 
 MODEL = "FOLDER|FILE|PRESET"
 MAX_SIDE = 512  # of images for a network that takes any size: maps of larger ones take many seconds
-IMAGES_HELP = "image, or folder of images (png, jpg, webp, bmp, gif; no hidden files)"
+IMAGES_HELP = "image, or folder of images (png, jpg, tif, webp, bmp, gif; no hidden files)"
 MODEL_HELP = "a trained network: OUT/model of train, a .keras file, or the name of a preset"
 
 
@@ -162,6 +162,11 @@ def add_data(parser: argparse.ArgumentParser) -> None:
         help="share of the images used for validation, if the data have no validation part",
     )
     parser.add_argument("--seed", type=int, default=0, help="seed of weights, validation split and order of images")
+
+
+def reads_files(source: str) -> bool:
+    """Return whether the data set of :func:`add_data` consists of image files: a folder, or a CSV file of labels."""
+    return Path(source).expanduser().is_dir() or load_without_package("data.label_tables").is_table(source)
 
 
 def add_grid(parser: argparse._ActionsContainer, option: str = "--grid") -> None:
@@ -230,6 +235,7 @@ def load_data_for(model, args: argparse.Namespace):
         image_size=args.image_size,
         validation_split=args.validation_split,
         validation=args.validation_data,
+        window=model.window if reads_files(args.data) else None,
         augment=False,
         seed=args.seed,
         data_dir=args.data_dir,

@@ -28,6 +28,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "for digits, coda_xs_cifar10 for other data",
     )
     common.add_data(parser)
+    parser.add_argument(
+        "--window",
+        type=_window,
+        metavar="LOW,HIGH",
+        help="the values of image files with 16 bits per channel that become black and white; default: 0,65535. The "
+        "network keeps it",
+    )
     parser.add_argument("--out", required=True, metavar="FOLDER", help="the folder of this training")
     parser.add_argument(
         "--temperature",
@@ -94,6 +101,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     watch.add_argument("--tensorboard", action="store_true", help="also write OUT/tensorboard")
 
 
+def _window(text):
+    numbers = [float(number) for number in text.split(",")]
+    if len(numbers) != 2 or not 0 <= numbers[0] < numbers[1] <= 65535:
+        raise argparse.ArgumentTypeError(f"must be LOW,HIGH, 0 <= LOW < HIGH <= 65535. Received: {text}")
+    return numbers
+
+
+_window.__name__ = "window LOW,HIGH"
+
+
 def _penalty(text):
     name, separator, weight = text.partition("=")
     if not (separator and name):
@@ -122,6 +139,8 @@ def check(args: argparse.Namespace) -> None:
     checks.require_range(args, "--warmup", 0, 1, "[)")
     checks.require_range(args, "--ema", 0, 1)
     checks.check_data(args)
+    is_fit = args.window is None or common.reads_files(args.data)
+    checks.require(is_fit, "--window belongs to image files, in folders or CSV files", f"--data {args.data}")
     rule, is_table = "--localization needs images with one label each", args.data.lower().endswith(".csv")
     checks.require(not (args.localization and is_table), rule, f"--data {args.data}", "Leave it out")
     checks.check_out_folder(args.out)
@@ -143,7 +162,7 @@ def run(args: argparse.Namespace) -> None:
         options["penalties"] = dict(args.penalties)
     recipe = dataclasses.replace(recipes.recipe(args.recipe, config["input_shape"][:2]), **options)
     arguments = {name: value for name, value in vars(args).items() if name not in NOT_RECORDED}
-    for option in ("freeze", "validation_data"):
+    for option in ("freeze", "validation_data", "window"):
         if arguments[option] is None:
             del arguments[option]  # earlier versions had no such option, and their trainings can be resumed
     arguments |= dataclasses.asdict(recipe)
@@ -165,6 +184,7 @@ def run(args: argparse.Namespace) -> None:
         image_size=args.image_size,
         validation_split=args.validation_split,
         validation=args.validation_data,
+        window=args.window,
         augment=recipe.augmentation,
         resize_ratio=recipe.resize_ratio,
         seed=args.seed,

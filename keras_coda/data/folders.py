@@ -19,7 +19,7 @@ from keras_coda.utils.class_names import as_text
 from keras_coda.utils.errors import ImagesLeftOutWarning, UnreadableImageError
 
 
-def load_folder(folder: str, size, validation_split: float, verify: bool, seed: int) -> tuple:
+def load_folder(folder: str, size, validation_split: float, verify: bool, seed: int, window=None) -> tuple:
     """Prepare a folder of class folders, see `keras_coda.data.load`.
 
     The files are split, and ordered in each epoch, as `keras.utils.image_dataset_from_directory` does it for the same
@@ -31,10 +31,10 @@ def load_folder(folder: str, size, validation_split: float, verify: bool, seed: 
     """
     found = find_images(folder)
     parts = [[(path, label) for label, paths in enumerate(part.values()) for path in paths] for part in found]
-    return _prepared(folder, parts, tuple(map(as_text, found[0])), size, validation_split, verify, seed)
+    return _prepared(folder, parts, tuple(map(as_text, found[0])), size, validation_split, verify, seed, window)
 
 
-def load_tables(source: str, validation, size, validation_split: float, verify: bool, seed: int) -> tuple:
+def load_tables(source: str, validation, size, validation_split: float, verify: bool, seed: int, window=None) -> tuple:
     """Prepare images with the labels of one or two CSV files, see `keras_coda.data.load`.
 
     Returns:
@@ -42,10 +42,10 @@ def load_tables(source: str, validation, size, validation_split: float, verify: 
     """
     tables = read_tables(source, validation)
     parts = [list(zip(table.paths, table.labels, strict=True)) for table in tables]
-    return _prepared(source, parts, tables[0].class_names, size, validation_split, verify, seed)
+    return _prepared(source, parts, tables[0].class_names, size, validation_split, verify, seed, window)
 
 
-def _prepared(source, parts, class_names, size, validation_split, verify, seed):
+def _prepared(source, parts, class_names, size, validation_split, verify, seed, window):
     """Check, split and shuffle lists of ``(path, label)``."""
     if verify:
         verify_images([path for part in parts for path, _ in part])
@@ -61,7 +61,7 @@ def _prepared(source, parts, class_names, size, validation_split, verify, seed):
     loaded = []
     for is_sorted, part in zip((False, comes_split), parts, strict=True):
         files, labels = zip(*part, strict=True)
-        loaded.append((Files(files, size, is_sorted), np.array(labels, "int32")))
+        loaded.append((Files(files, size, is_sorted, window), np.array(labels, "int32")))
     return tuple(loaded), class_names, (*size, 3), tuple(map(len, parts))
 
 
@@ -73,11 +73,13 @@ class Files:
         paths: of the files.
         size: height and width that images are scaled to cover, and cut to.
         is_sorted: whether they come class by class: whoever looks at the first ones would see one class.
+        window: of files with 16 bits per channel, see :func:`~keras_coda.data.read_image`.
     """
 
     paths: Sequence[str]
     size: tuple[int, int]
     is_sorted: bool
+    window: tuple[float, float] | None = None
     dtype = np.dtype("float32")
 
     @property
@@ -90,7 +92,11 @@ class Files:
 
     def __getitem__(self, index: int) -> np.ndarray:
         """Read one image, ``(*size, 3)``."""
-        return resize(read_image(self.paths[index], 3), self.size)
+        return resize(self.read(self.paths[index]), self.size)
+
+    def read(self, path) -> np.ndarray:
+        """Read one file at its own size, ``(H, W, 3)`` float32."""
+        return read_image(path, 3, window=self.window).astype("float32")
 
 
 def find_images(folder: str) -> list[dict[str, list[str]]]:

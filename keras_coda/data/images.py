@@ -17,13 +17,16 @@ from pathlib import Path
 
 import numpy as np
 
+from keras_coda.data import deep_pixels
 from keras_coda.data.resizing import resize
+from keras_coda.utils.checks import check_window
 from keras_coda.utils.errors import UnreadableImageError
 
-FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WebP")  # as messages name them
+FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WebP", "TIFF")  # as messages name them
 MAX_PIXELS = 178_956_970  # height times width; above, Pillow itself refuses a file as a decompression bomb
 MAX_STEPS = 10_000  # from segment to segment of a JPEG, or from chunk to chunk of a PNG, before its pixels
 SIGNATURES = {b"\xff\xd8\xff": "JPEG", b"\x89PNG\r\n\x1a\n": "PNG", b"BM": "BMP", b"GIF8": "GIF"}  # first bytes
+TIFF = (b"II*\0", b"MM\0*")  # likewise; exported networks cannot decode it
 _FRAME_HEADERS = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # markers of JPEG segments with height and width
 _MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "HSV")  # images of Pillow with 8 bits
 _ORIENTATION, _SHORT = 0x0112, 3  # EXIF: a tag and a type
@@ -37,12 +40,14 @@ def read_image(
     max_pixels: int = MAX_PIXELS,
     animated: bool = True,
     max_side: int | None = None,
+    window: tuple[float, float] | None = None,
 ) -> np.ndarray:
-    """Decode an image file: JPEG, PNG, BMP, GIF or WebP.
+    """Decode an image file: JPEG, PNG, BMP, GIF, WebP or TIFF.
 
-    Images are turned upright as EXIF says (JPEG, PNG and WebP). An alpha channel is dropped. Of 16 bits per channel the
-    upper eight are kept. Transparent pixels of a GIF are black. Of files with several pictures the first one is read.
-    Gray is ``(19595 R + 38470 G + 7471 B + 32768) // 65536``.
+    Images are turned upright as EXIF says (JPEG, PNG and WebP). An alpha channel is dropped. Transparent pixels of a
+    GIF are black. Of files with several pictures the first one is read. Gray is
+    ``(19595 R + 38470 G + 7471 B + 32768) // 65536``, for 16 bits per channel without rounding. Of TIFF files the plain
+    ones are read: gray or RGB of 8 or 16 bits per channel, compressed without loss.
 
     Args:
         source: path of a file, or its content.
@@ -51,9 +56,11 @@ def read_image(
         max_pixels: largest number of pixels, height times width. The size is checked before pixels are decoded.
         animated: whether animations are accepted. A camera's JPEG with a second picture (MPO) is no animation.
         max_side: larger images are scaled down to this longer side, in pixels; None to leave them as they are.
+        window: ``(low, high)``, the values of a file with 16 bits per channel (PNG, TIFF) that become the pixels 0 and
+            255; values outside are cut off. None: 0 and 65535. Files with 8 bits are read as they are.
 
     Returns:
-        ``(H, W, channels)`` uint8.
+        ``(H, W, channels)`` uint8; float32 in [0, 255] for files with 16 bits per channel: no bit is lost.
 
     Raises:
         UnreadableImageError: if the file does not exist, is damaged, cut off, too large or of another format. The
@@ -64,7 +71,12 @@ def read_image(
         >>> read_image(png(np.zeros((4, 6, 3), "uint8")), channels=1).shape
         (4, 6, 1)
     """
+    window = check_window(window)
     with _opened(source, name, max_pixels, animated) as (image, orientation):
+        values = deep_pixels.deep_values(image)
+        if values is not None:
+            pixels = deep_pixels.to_pixels(values, channels, window)
+            return turned(pixels if max_side is None else deep_pixels.reduced(pixels, max_side), orientation)
         image = _decoded(image)
         if max_side is not None:
             image.thumbnail((max_side, max_side))
@@ -101,8 +113,15 @@ def to_pixels(image, channels: int) -> np.ndarray:
     return array.reshape(*array.shape[:2], channels)
 
 
-def pillow_pixels(image, channels: int) -> np.ndarray:
-    """Return an image of Pillow turned upright, as EXIF says: ``(H, W, channels)`` uint8.
+def pillow_pixels(image, channels: int, window: tuple[float, float] | None = None) -> np.ndarray:
+    """Return an image of Pillow turned upright, as EXIF says: ``(H, W, channels)`` uint8, of 16 bits float32.
+
+    Pillow itself keeps eight bits of colors with 16: pass the path of such a file.
+
+    Args:
+        image: of Pillow.
+        channels: 1 for gray, 3 for RGB.
+        window: see :func:`read_image`.
 
     Raises:
         ValueError: for modes whose values need not lie between 0 and 255.
@@ -113,7 +132,10 @@ def pillow_pixels(image, channels: int) -> np.ndarray:
             f"An image of Pillow must have one of the modes {', '.join(_MODES)} or I;16. Received: mode "
             f"{image.mode!r}. Pass an array with values in [0, 255]."
         )
-    pixels = to_pixels(_eight_bits(image) if is_16_bit else image, channels)
+    if is_16_bit:
+        pixels = deep_pixels.to_pixels(deep_pixels.gray_values(image), channels, window)
+    else:
+        pixels = to_pixels(image, channels)
     return turned(pixels, exif_orientation(image.info.get("exif", b"").removeprefix(b"Exif\0\0")))
 
 
@@ -167,6 +189,8 @@ def kind_of(data: bytes) -> str | None:
     """Return which of ``FORMATS`` the first bytes of a file announce, or None."""
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return "WebP"
+    if data.startswith(TIFF):
+        return "TIFF"
     return next((kind for start, kind in SIGNATURES.items() if data.startswith(start)), None)
 
 
@@ -199,6 +223,8 @@ def _opened(source, name=None, max_pixels=MAX_PIXELS, animated=True):
             raise ValueError("the first picture of the GIF is larger than the whole")  # TensorFlow would cut it
         if kind == "WebP":
             exif = image.info.get("exif", b"").removeprefix(b"Exif\0\0")
+        if kind == "TIFF":
+            deep_pixels.check_tiff(image)
         yield image, exif_orientation(exif)
     except UnreadableImageError:
         raise
@@ -212,13 +238,13 @@ def _opened(source, name=None, max_pixels=MAX_PIXELS, animated=True):
 
 
 def _decoded(image):
-    """Decode the first picture of an open file; return it as RGB, or gray if it has 16 bits, of which 8 are kept."""
+    """Decode the first picture of an open file; return it as RGB, or gray as it is if that has 16 bits."""
     from PIL import Image
 
     area = image.tile[0][1] if image.format == "GIF" and image.tile else None
     image.load()
-    if image.mode[0] == "I":  # a gray PNG with 16 bits
-        return _eight_bits(image)
+    if image.mode[0] == "I":
+        return image
     transparent = image.info.get("transparency")
     if area is None or (transparent is None and area == (0, 0, *image.size)):
         return _rgb(image)
@@ -238,13 +264,6 @@ def _rgb(image):
         rest = 255 - np.asarray(image, "uint16")
         return Image.fromarray((rest[..., :3] * rest[..., 3:] // 255).astype("uint8"))
     return image if image.mode == "RGB" else image.convert("RGB")
-
-
-def _eight_bits(image):
-    """Return an image with 16 bits for each pixel as gray: the upper eight."""
-    from PIL import Image
-
-    return Image.fromarray((np.asarray(image) >> 8).astype("uint8"))
 
 
 def exif_orientation(exif: bytes) -> int:

@@ -9,8 +9,17 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
-EXTENSIONS = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".webp")  # of files that are looked for in folders
-_OTHER_IMAGES = (".avif", ".heic", ".heif", ".jfif", ".jp2", ".jpe", ".ppm", ".svg", ".tga", ".tif", ".tiff")
+EXTENSIONS = (
+    ".bmp",
+    ".gif",
+    ".jpeg",
+    ".jpg",
+    ".png",
+    ".tif",
+    ".tiff",
+    ".webp",
+)  # of files that are looked for in folders
+_OTHER_IMAGES = (".avif", ".heic", ".heif", ".jfif", ".jp2", ".jpe", ".ppm", ".svg", ".tga")
 # Folders that other programs add: archives of macOS, network storage (Synology, QNAP), Python, Windows, Linux.
 _SIDECARS = {
     "__macosx", "@eadir", "#recycle", "#snapshot", "@recycle", "@recently-snapshot", "__pycache__", "$recycle.bin",

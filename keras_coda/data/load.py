@@ -15,7 +15,7 @@ from keras_coda.data.digits import load_digits
 from keras_coda.data.folders import load_folder, load_tables
 from keras_coda.data.label_tables import is_table
 from keras_coda.data.tfds import load_tfds
-from keras_coda.utils.checks import check_finite, check_int, require
+from keras_coda.utils.checks import check_finite, check_int, check_window, require
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -50,6 +50,7 @@ class Data:
         batch_size: images per batch, if `load` made the data; else None.
         augmentation: how training images are augmented, if `load` made the data; else None.
         multi_label: whether images may have any number of labels, as those of a CSV file.
+        window: the values of 16-bit files that became the pixels 0 and 255; None for 0 and 65535.
     """
 
     name: str
@@ -62,6 +63,7 @@ class Data:
     batch_size: int | None = None
     augmentation: str | None = None
     multi_label: bool = False
+    window: tuple[float, float] | None = None
 
     @property
     def num_classes(self) -> int:
@@ -81,17 +83,19 @@ def load(
     verify: bool = True,
     seed: int = 0,
     data_dir: str | os.PathLike | None = None,
+    window: tuple[float, float] | None = None,
 ) -> Data:
     """Load images and labels for training and validation.
 
     `source` is one of:
 
     - `"digits"`: scikit-learn's 1,797 scanned digits, `(8, 8, 1)`, 10 classes. No network; the split is stratified.
-    - The path of a folder with one subfolder of images (.bmp, .gif, .jpeg, .jpg, .png, .webp; read in color, see
-      `keras_coda.data.read_image`) per class. If its subfolders are `train` and `validation` (or `val`, `test` and
-      other usual names, in any case), each with class folders, these are the parts. Hidden files and folders, those
-      that other programs add (`@eaDir`, `__MACOSX`), and image files of other formats are left out; a warning counts
-      them. WebP files are for training and explanations; exported networks refuse them in requests.
+    - The path of a folder with one subfolder of images (.bmp, .gif, .jpeg, .jpg, .png, .tif, .tiff, .webp; read in
+      color, see `keras_coda.data.read_image`) per class. If its subfolders are `train` and `validation` (or `val`,
+      `test` and other usual names, in any case), each with class folders, these are the parts. Hidden files and
+      folders, those that other programs add (`@eaDir`, `__MACOSX`), and image files of other formats are left out; a
+      warning counts them. WebP and TIFF files are for training and explanations; exported networks refuse them in
+      requests.
     - The path of a CSV file with labels, for images that may have any number of them: `file,cat,dog` in the first line,
       then for each image its path, relative to the folder of the CSV file, and 0 or 1 for each class. Validation is
       the CSV file `validation`, or a part of this one. The network must be compiled with `multi_label=True`.
@@ -116,6 +120,8 @@ def load(
         verify: whether to decode all images of a folder first and name the damaged ones. False saves time.
         seed: int; together with `keras.utils.set_random_seed`, if called, it determines the batches of every epoch.
         data_dir: where TFDS keeps its data; None for its default.
+        window: `(low, high)`, the values of files with 16 bits per channel that become the pixels 0 and 255; None for
+            0 and 65535. Only with a folder or CSV file. A network that is built for the data keeps it.
 
     Returns:
         A `Data`.
@@ -153,13 +159,16 @@ def load(
     comes_as_table = is_table(source)
     rule = "`validation` belongs to a CSV file of labels"
     require(comes_as_table or validation is None, rule, source=source, validation=validation)
+    are_files, window = comes_as_table or (not is_digits and os.path.isdir(source)), check_window(window)
+    rule = "`window` belongs to image files, in folders or CSV files"
+    require(are_files or window is None, rule, source=source, window=window)
 
     name = source
     if is_digits:
         loaded = load_digits(validation_split, seed)
-    elif comes_as_table or os.path.isdir(source):
+    elif are_files:
         name = os.path.basename(os.path.abspath(source))
-        files = (image_size and _scale(image_size, ratio), validation_split, verify, seed)
+        files = (image_size and _scale(image_size, ratio), validation_split, verify, seed, window)
         loaded = load_tables(source, validation, *files) if comes_as_table else load_folder(source, *files)
     else:
         loaded = load_tfds(source, image_size, validation_split, seed, data_dir)
@@ -172,9 +181,8 @@ def load(
     flip = name.split("/")[0].split(":")[0] not in CHARACTERS
     plan = Plan((*_scale(shape[:2], ratio), shape[2]), shape, batch_size, augment, flip, seed, MEMORY)
     train, validation = _batched(parts, counts, plan)
-    return Data(
-        name, train, validation, class_names, shape, counts[0], counts[1], batch_size, plan.name, comes_as_table
-    )
+    own = (batch_size, plan.name, comes_as_table, window)
+    return Data(name, train, validation, class_names, shape, counts[0], counts[1], *own)
 
 
 # === Pipeline ===

@@ -8,7 +8,7 @@ import numpy as np
 
 from keras_coda.data.augmenting import Plan, augmentation, layer_on_one_image
 from keras_coda.data.folders import Files
-from keras_coda.data.images import read_image, resizing
+from keras_coda.data.images import resizing
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -80,13 +80,13 @@ def dataset(images, labels, *, is_training: bool, seed: int, memory: int) -> "tf
         return tf.data.Dataset.from_tensor_slices((images, labels))
 
     def read(path):
-        return read_image(os.fsdecode(path), 3)
+        return images.read(os.fsdecode(path))
 
     resize = resizing(images.size)
 
     def load(path, label):
-        pixels = tf.ensure_shape(tf.numpy_function(read, [path], tf.uint8, stateful=False), (None, None, 3))
-        return tf.ensure_shape(resize(tf.cast(pixels, tf.float32)), (*images.size, 3)), label
+        pixels = tf.ensure_shape(tf.numpy_function(read, [path], tf.float32, stateful=False), (None, None, 3))
+        return tf.ensure_shape(resize(pixels), (*images.size, 3)), label
 
     paths = [os.fsencode(file) for file in images.paths]
     files = tf.data.Dataset.from_tensor_slices((paths, labels))

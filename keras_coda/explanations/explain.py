@@ -76,7 +76,7 @@ def explain(
     """
     explainer = compiled_explainer(model)
     decomposition = explainer.decomposition
-    images, is_one_image = as_batch(images, decomposition.input_shape)
+    images, is_one_image = as_batch(images, decomposition.input_shape, window_of(model))
     images = check_images(images, decomposition.input_shape[-1], decomposition.input_shape[:2])
     class_names = class_names_of(model) if class_names is None else class_names
     class_names = check_class_names(class_names, decomposition.num_classes)
@@ -116,6 +116,15 @@ def class_names_of(model) -> tuple[str, ...] | None:
     layers = getattr(model, "layers", None) or [None]
     names = getattr(model, "class_names", None) or getattr(layers[-1], "class_names", None)
     return tuple(names) if names else None
+
+
+def window_of(model) -> tuple[float, float] | None:
+    """Return the window with which image files of 16 bits are read for a model, or the network that is its last layer.
+
+    See :func:`keras_coda.data.read_image`.
+    """
+    layers = getattr(model, "layers", None) or [None]
+    return getattr(model, "window", None) or getattr(layers[-1], "window", None)
 
 
 def explain_batches(model: keras.Model, dataset: Iterable, **options: Any) -> Iterator[Explanation]:

@@ -11,7 +11,7 @@ import numpy as np
 from keras_coda.data.images import check_channels, fitting, image_size, read_image
 from keras_coda.data.listing import EXTENSIONS, Images
 from keras_coda.explanations.compiled import compiled_explainer
-from keras_coda.explanations.explain import class_names_of, explain
+from keras_coda.explanations.explain import class_names_of, explain, window_of
 from keras_coda.utils.atomic import check_writable
 from keras_coda.utils.checks import check_int
 from keras_coda.utils.class_names import class_indices
@@ -72,7 +72,7 @@ def explain_files(
     files = find_images(paths, out)
     draws_linear_map = linear_map and wrt is None
     names = _check_targets(files, out, draws_linear_map, overwrite)
-    read, fixed = reader(decomposition.input_shape, files, max_side)
+    read, fixed = reader(decomposition.input_shape, files, max_side, window_of(model))
     for file in files:  # unreadable ones are found before anything is written
         read([file])
 
@@ -181,13 +181,16 @@ def _rows(file, explanation):
         yield shortest, called, f"{explanation.probabilities[0, label]:.1%}", f"{explanation.residual[0, k]:.1e}"
 
 
-def reader(input_shape, files: list[Path], max_side: int | None) -> tuple[Callable[[Sequence[Path]], np.ndarray], bool]:
+def reader(
+    input_shape, files: list[Path], max_side: int | None, window: tuple[float, float] | None = None
+) -> tuple[Callable[[Sequence[Path]], np.ndarray], bool]:
     """Return the function that reads image files as a network takes them, and whether that has a fixed image size.
 
     Args:
         input_shape: ``(H, W, c)`` of the network; H and W may be None.
         files: all that will be read, for the warning.
         max_side: see :func:`explain_files`.
+        window: of files with 16 bits per channel, see :func:`~keras_coda.data.read_image`.
 
     Returns:
         ``(read, is_fixed)``: ``read`` takes files and returns ``(B, H, W, c)`` float32; if the size is not fixed, the
@@ -204,7 +207,8 @@ def reader(input_shape, files: list[Path], max_side: int | None) -> tuple[Callab
         _warn_of_reduced(files, most)
 
     def read(chosen):
-        return np.stack([fit(read_image(file, channels, max_side=most, animated=False)) for file in chosen])
+        options = {"max_side": most, "animated": False, "window": window}
+        return np.stack([fit(read_image(file, channels, **options)) for file in chosen])
 
     return read, is_fixed
 

@@ -9,13 +9,16 @@ from keras_coda.data.images import check_channels, fitting, pillow_pixels, read_
 from keras_coda.utils.checks import require, to_numpy
 
 
-def as_batch(images, input_shape: tuple[int | None, int | None, int]) -> tuple[np.ndarray, bool]:
+def as_batch(
+    images, input_shape: tuple[int | None, int | None, int], window: tuple[float, float] | None = None
+) -> tuple[np.ndarray, bool]:
     """Return images as one array, and whether they were one image without a batch axis.
 
     Args:
         images: an array ``(B, H, W, c)``; one image, which is an array ``(H, W, c)``, the path of an image file or an
             image of Pillow; or a list of such images.
         input_shape: height, width and channels that the network takes; None for a size that is not fixed.
+        window: of files with 16 bits per channel, see :func:`~keras_coda.data.read_image`.
 
     Returns:
         ``(array, is_one_image)``. Files and images of Pillow have the channels and size of the network; everything else
@@ -26,9 +29,9 @@ def as_batch(images, input_shape: tuple[int | None, int | None, int]) -> tuple[n
         ValueError: for files that cannot be read, and lists of images of several sizes.
     """
     if _is_picture(images):
-        return _loader(input_shape)(images)[None], True
+        return _loader(input_shape, window)(images)[None], True
     if isinstance(images, (list, tuple)) and len(images):
-        load = _loader(input_shape) if any(map(_is_picture, images)) else None
+        load = _loader(input_shape, window) if any(map(_is_picture, images)) else None
         arrays = [load(each) if load and _is_picture(each) else to_numpy(each) for each in images]
         shapes = list(dict.fromkeys(array.shape for array in arrays))
         has_labels = any(len(shape) < 3 for shape in shapes)
@@ -60,7 +63,7 @@ def _is_dataset(images):
     return any(hasattr(images, name) for name in ("__iter__", "__getitem__", "validation"))
 
 
-def _loader(input_shape):
+def _loader(input_shape, window):
     """Return the function that reads a file, or an image of Pillow, as the network takes it."""
     *size, channels = input_shape
     check_channels(channels)
@@ -68,7 +71,7 @@ def _loader(input_shape):
 
     def load(image):
         if isinstance(image, (str, os.PathLike)):
-            return fit(read_image(Path(image).expanduser(), channels, animated=False))
-        return fit(pillow_pixels(image, channels))
+            return fit(read_image(Path(image).expanduser(), channels, animated=False, window=window))
+        return fit(pillow_pixels(image, channels, window))
 
     return load

@@ -4,6 +4,7 @@ import dataclasses
 import threading
 from collections import OrderedDict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -45,7 +46,14 @@ class Picture:
         """Return pixels ``(H, W, c)`` uint8 as a picture."""
         return cls(name, png(pixels))
 
-    def image(self, size: tuple[int | None, int | None], channels: int, *, max_side: int = MAX_SIDE) -> np.ndarray:
+    def image(
+        self,
+        size: tuple[int | None, int | None],
+        channels: int,
+        *,
+        max_side: int = MAX_SIDE,
+        window: tuple[float, float] | None = None,
+    ) -> np.ndarray:
         """Return the picture as input of a network, ``(H, W, channels)`` float32 in [0, 255].
 
         Args:
@@ -53,13 +61,14 @@ class Picture:
                 one of them is None, the image keeps its size, unless a side is longer than ``max_side``.
             channels: 1 or 3.
             max_side: the longest side, in pixels.
+            window: of files with 16 bits per channel, see :func:`~keras_coda.data.read_image`.
 
         Raises:
             UnreadableImageError: if the file is not an image, is animated, or has more than ``MAX_PIXELS`` pixels.
         """
         side = max_side if None in size else None
-        pixels = read_image(self.data, channels, name=self.name, max_pixels=MAX_PIXELS, animated=False, max_side=side)
-        return fitting(size)(pixels)
+        options: dict[str, Any] = {"max_pixels": MAX_PIXELS, "animated": False, "max_side": side, "window": window}
+        return fitting(size)(read_image(self.data, channels, name=self.name, **options))
 
 
 @dataclasses.dataclass(frozen=True)

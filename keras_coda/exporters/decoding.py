@@ -6,12 +6,13 @@ refused with an error that names the kind: a network never sees other pixels in 
 
 import tensorflow as tf
 
-from keras_coda.data.images import MAX_PIXELS, MAX_STEPS, SIGNATURES, resizing
+from keras_coda.data.deep_pixels import TOP
+from keras_coda.data.images import MAX_PIXELS, MAX_STEPS, SIGNATURES, TIFF, resizing
 
 _FIX = "Save it as JPEG, PNG, BMP (8, 24 or 32 bits) or GIF"
 
 
-def decode(data, shape: tuple[int, int, int]):
+def decode(data, shape: tuple[int, int, int], window: tuple[float, float] | None = None):
     """Decode a JPEG, PNG, BMP or GIF file (its first picture) in a graph, and fit it to the size of the network.
 
     Images of another size are scaled (bilinearly) to cover ``shape`` and cut to it about the center.
@@ -19,6 +20,7 @@ def decode(data, shape: tuple[int, int, int]):
     Args:
         data: string tensor, scalar.
         shape: ``(height, width, channels)``, channels 1 or 3.
+        window: see `read_image`.
 
     Returns:
         float32 tensor of that shape, pixels in [0, 255].
@@ -26,30 +28,40 @@ def decode(data, shape: tuple[int, int, int]):
     Raises:
         tf.errors.InvalidArgumentError: when the graph runs, for files of other kinds and damaged ones.
     """
-    pixels = tf.cast(decode_pixels(data, shape[2]), tf.float32)
+    pixels = decode_pixels(data, shape[2], window)
     resized = resizing(shape[:2])(pixels[None])[0]
     return tf.clip_by_value(tf.ensure_shape(resized, shape), 0.0, 255.0)
 
 
 @tf.function(autograph=False)  # traced once for all networks that a process exports
-def decode_pixels(data, channels: int):
-    """Decode a file to the pixels that `read_image` returns: ``(H, W, channels)`` uint8.
+def decode_pixels(data, channels: int, window: tuple[float, float] | None = None):
+    """Decode a file to the pixels that `read_image` returns: ``(H, W, channels)`` float32.
 
     Args:
         data: string tensor, scalar.
         channels: 1 or 3.
+        window: see `read_image`.
     """
     content = _Content(data)
     found = tf.stack([content.has(0, start) for start in SIGNATURES])
-    decoders = {"JPEG": _decode_jpeg, "PNG": _decode_png, "BMP": _decode_bmp, "GIF": _decode_gif}
-    branches = [lambda kind=kind: decoders[kind](content) for kind in SIGNATURES.values()]
+    decoders = {
+        "JPEG": lambda: tf.cast(_decode_jpeg(content), tf.float32),
+        "PNG": lambda: _decode_png(content, window),
+        "BMP": lambda: tf.cast(_decode_bmp(content), tf.float32),
+        "GIF": lambda: tf.cast(_decode_gif(content), tf.float32),
+    }
+    branches = [decoders[kind] for kind in SIGNATURES.values()]
     index = tf.where(tf.reduce_any(found), tf.argmax(found, output_type=tf.int32), len(branches))
     pixels = tf.switch_case(index, [*branches, lambda: _refuse_unknown(content)])
     pixels = tf.ensure_shape(pixels, (None, None, 3))
     if channels == 3:
         return pixels
-    red, green, blue = tf.unstack(tf.cast(pixels, tf.int32), axis=-1)  # Pillow's formula
-    return tf.cast((19595 * red + 38470 * green + 7471 * blue + 0x8000) // 65536, tf.uint8)[..., None]
+    red, green, blue = tf.unstack(pixels, axis=-1)
+    gray = 19595 * red + 38470 * green + 7471 * blue
+    is_deep = content.is_deep_png()
+    # Pillow's formula for 8 bits: float32 has all these integers. Values of 16 bits that are gray stay as they are.
+    rounded, exact = tf.floor((gray + 0x8000) / 65536), tf.where(content.is_gray_png(), red, gray / 65536)
+    return tf.where(is_deep, exact, rounded)[..., None]
 
 
 class _Content:
@@ -74,6 +86,14 @@ class _Content:
             self.number(tf.cast(place, tf.int64) + tf.range(len(wanted), dtype=tf.int64), 1) == [*wanted]
         )
 
+    def is_deep_png(self):
+        """Tell whether this is a PNG with 16 bits per channel."""
+        return self.has(0, b"\x89PNG") & self.has(12, b"IHDR") & (self.number(24, 1) == 16)
+
+    def is_gray_png(self):
+        """Tell whether this is, if it is a PNG, one without colors."""
+        return (self.number(25, 1) == 0) | (self.number(25, 1) == 4)
+
 
 def _refuse(fits, problem, *values):
     """Stop with ``problem`` unless ``fits``."""
@@ -82,12 +102,14 @@ def _refuse(fits, problem, *values):
 
 def _refuse_unknown(content):
     is_webp = content.has(0, b"RIFF") & content.has(8, b"WEBP")
+    is_tiff = tf.reduce_any([content.has(0, start) for start in TIFF])
     checks = [
         _refuse(~is_webp, "it is a WebP", content.size),
-        _refuse(is_webp, "it is no JPEG, PNG, BMP or GIF", content.size),
+        _refuse(~is_tiff, "it is a TIFF", content.size),
+        _refuse(is_webp | is_tiff, "it is no JPEG, PNG, BMP or GIF", content.size),
     ]
     with tf.control_dependencies(checks):
-        return tf.zeros((1, 1, 3), tf.uint8)
+        return tf.zeros((1, 1, 3), tf.float32)
 
 
 def _check_size(height, width):
@@ -143,10 +165,19 @@ def _walk_jpeg(content):
     return exif, tf.minimum(end, size), frame, adobe
 
 
-def _decode_png(content):
+def _decode_png(content, window):
+    low, high = (0.0, TOP) if window is None else window
+
+    def deep():  # as `keras_coda.data.deep_pixels.to_pixels`
+        values = tf.cast(tf.io.decode_png(content.data, channels=3, dtype=tf.uint16), tf.float32)
+        return tf.clip_by_value((values - low) / ((high - low) / 255), 0.0, 255.0)
+
+    def plain():
+        return tf.cast(tf.io.decode_png(content.data, channels=3), tf.float32)
+
     exif, end = _walk_png(content)
     with tf.control_dependencies([_check_size(content.number(20, 4), content.number(16, 4))]):
-        pixels = tf.io.decode_png(content.data, channels=3)
+        pixels = tf.cond(content.is_deep_png(), deep, plain)
     return _turned(pixels, _orientation(content, exif, end))
 
 

@@ -17,6 +17,7 @@ import keras
 from keras import ops
 
 from keras_coda.explanations.decomposition import Decomposition
+from keras_coda.explanations.explain import window_of
 from keras_coda.exporters import schema
 from keras_coda.layers.factored import Gram, fixed_weights
 from keras_coda.utils.checks import check_int, check_pair, require
@@ -37,6 +38,7 @@ class Signatures:
         linear_map: whether maps come with ``linear_map``.
         thresholds: one probability for each class of a network with several labels, from which on an image has its
             label; None for a network with one label per image.
+        window: of files with 16 bits per channel, see :func:`keras_coda.data.read_image`.
     """
 
     decomposition: Decomposition
@@ -45,6 +47,7 @@ class Signatures:
     image_size: tuple[int | None, int | None]
     linear_map: bool
     thresholds: tuple[float, ...] | None = None
+    window: tuple[float, float] | None = None
 
     @classmethod
     def of(
@@ -79,7 +82,7 @@ class Signatures:
         thresholds = None
         if getattr(model, "multi_label", False):
             thresholds = model.thresholds or (0.5,) * count
-        return cls(decomposition, tuple(names), top_k, size, bool(linear_map), thresholds)
+        return cls(decomposition, tuple(names), top_k, size, bool(linear_map), thresholds, window_of(model))
 
     @property
     def image_shape(self) -> tuple[int | None, int | None, int]:
@@ -189,7 +192,9 @@ class Signatures:
         from keras_coda.exporters.decoding import decode  # which imports TensorFlow
 
         spec = tf.TensorSpec(self.image_shape, tf.float32)
-        return tf.map_fn(lambda data: decode(data, self.image_shape), image_bytes, fn_output_signature=spec)
+        return tf.map_fn(
+            lambda data: decode(data, self.image_shape, self.window), image_bytes, fn_output_signature=spec
+        )
 
     def _names(self, classes):
         import tensorflow as tf

@@ -71,6 +71,7 @@ def network(
                 raise
             notes.append("The preset's weights do not fit this network: it starts from random weights.")
             model = ExplainableClassifier.from_preset(preset, load_weights=False, **overrides)
+    model.window = data.window
     if data.multi_label or model.multi_label:
         model.compile(multi_label=data.multi_label)
         notes += ["Images may have any number of labels, as the data say."] if data.multi_label else []

@@ -90,13 +90,15 @@ def train(
     fix = f"compile(multi_label={data.multi_label}), as `network` does"
     rule = "The network and the data must agree on whether images have several labels"
     require(model.multi_label == data.multi_label, rule, fix, model=model.multi_label, data=data.multi_label)
+    rule = "The network must have the window of the data's 16-bit images"
+    require(model.window == data.window, rule, "Set `model.window`", model=model.window, data=data.window)
     record = dataclasses.asdict(recipe)
     made = {"batch_size": data.batch_size, "augmentation": data.augmentation}  # as the data were really loaded
     record |= {name: value for name, value in made.items() if value is not None}
     if arguments is None:
         arguments = {**record, "data": [data.name, data.num_train, data.num_validation], "model": model.get_config()}
         arguments["model"].pop("name")  # Keras numbers the models of a process
-        arguments |= {"multi_label": True} if model.multi_label else {}
+        arguments |= {name: value for name, value in model.conventions.stored().items() if name != "thresholds"}
     folder = checkpointing.run_folder(out, arguments, restart=restart)
     out = folder.path
     if folder.is_begun and (out / MODEL).is_dir():

@@ -65,6 +65,8 @@ WRONG = [
     (["train", "--out", "x", "--data", "bad.csv"], 1, "line 2: no file 'b.png'; line 3: '2' for cat", ()),
     (["train", "--out", "x", "--data", "good.csv", "--validation-data", "good.csv"], 1, "not be among those", ()),
     (["train", "--out", "x", "--data", "good.csv", "--localization", "1"], 1, "needs images with one label each", ()),
+    (["train", "--out", "x", "--window", "9,1"], 2, "must be LOW,HIGH", ()),
+    (["train", "--out", "x", "--window", "1,9"], 1, "--window belongs to image files", ()),
     (["train", "--out", "x", "--validation-data", "good.csv"], 2, "only allowed with --data FILE.csv", ()),
     (["tune", "--out", "x", "--data", "good.csv"], 1, "tune needs images with one label each", ()),
     (["train", "--out", "x", "--data", "folds"], 1, "all hold the folders ['cat', 'dog']", ()),

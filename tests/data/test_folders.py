@@ -82,15 +82,16 @@ def test_files_may_have_names_that_are_not_utf_8(tmp_path):
     assert loaded.class_names == network.class_names == ("caf\\udce9", "dog")  # text that pictures and exports can hold
 
 
-def test_webp_is_read_and_images_of_other_formats_are_counted(tmp_path, recwarn):
+def test_webp_and_tiff_are_read_and_images_of_other_formats_are_counted(tmp_path, recwarn):
     fill(tmp_path, count=3)
-    fill(tmp_path, count=3, suffix="webp", size=(9, 9))
+    fill(tmp_path, count=2, suffix="webp", size=(9, 9))
+    fill(tmp_path, count=1, suffix="TIF", size=(9, 9))
     loaded = data.load(tmp_path)
     assert loaded.num_train + loaded.num_validation == 12
     assert not [warning for warning in recwarn if "left out" in str(warning.message)]
-    fill(tmp_path, classes=("cat",), count=2, suffix="tiff")
-    fill(tmp_path, classes=("dog",), count=1, suffix="TIF")
-    with pytest.warns(UserWarning, match="with 1 .tif, 2 .tiff too, which are left out. Convert them") as caught:
+    fill(tmp_path, classes=("cat",), count=2, suffix="tga")
+    fill(tmp_path, classes=("dog",), count=1, suffix="PPM")
+    with pytest.warns(UserWarning, match="with 1 .ppm, 2 .tga too, which are left out. Convert them") as caught:
         assert data.load(tmp_path).num_train + loaded.num_validation == 12
     assert caught[0].filename == __file__
 
@@ -198,11 +199,11 @@ def test_damaged_images_are_named_before_training(tmp_path):
     assert data.load(tmp_path, verify=False).num_train == 12
 
 
-@pytest.mark.parametrize("kind", ["EPS", "TIFF"])
+@pytest.mark.parametrize("kind", ["EPS", "PPM"])
 def test_a_file_of_another_format_named_as_an_image_is_named(kind, tmp_path):
     fill(tmp_path)
     picture(0).save(tmp_path / "cat" / "x.png", kind)
-    with pytest.raises(ValueError, match=r"damaged=1, files='.*x.png \(no JPEG, PNG, BMP, GIF or WebP file\)"):
+    with pytest.raises(ValueError, match=r"damaged=1, files='.*x.png \(no JPEG, PNG, BMP, GIF, WebP or TIFF file\)"):
         data.load(tmp_path)
 
 

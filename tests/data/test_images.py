@@ -44,11 +44,13 @@ def test_palettes_are_read_as_their_colors(kind):
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
 @pytest.mark.parametrize("interlaced", [False, True])
 @pytest.mark.parametrize("bits", [8, 16])
-def test_png_keeps_the_upper_eight_bits_and_drops_alpha(channels, interlaced, bits):
+def test_png_keeps_all_bits_and_drops_alpha(channels, interlaced, bits):
     pixels = noise(11, 14, channels, top=2**bits)
     found = read_image(png_of(pixels, bits, interlaced), 3)
     colors = pixels[..., :1] if channels < 3 else pixels[..., :3]
-    np.testing.assert_array_equal(found, np.broadcast_to(colors >> (bits - 8), found.shape))
+    expected = colors if bits == 8 else colors.astype("float32") / 257
+    assert found.dtype == expected.dtype
+    np.testing.assert_array_equal(found, np.broadcast_to(expected, found.shape))
 
 
 def test_transparency_of_palettes_is_dropped_in_png_and_black_in_gif():
@@ -121,8 +123,8 @@ def test_what_is_larger_than_a_side_is_scaled_down():
 @pytest.mark.parametrize(
     ("name", "data", "reason"),
     [
-        ("a.png", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "no JPEG, PNG, BMP, GIF or WebP file"),
-        ("a.jpg", file_of(COLORS, "TIFF"), "no JPEG, PNG, BMP, GIF or WebP file"),
+        ("a.png", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "no JPEG, PNG, BMP, GIF, WebP or TIFF file"),
+        ("a.jpg", file_of(COLORS, "TIFF")[:-99], "truncated"),
         ("a.bmp", b"", "an empty file"),
         ("a.jpg", b"\xff\xd8\xff", "a JPEG file without a picture"),
         ("a.jpg", file_of(COLORS, "JPEG")[:-20], "truncated"),
@@ -147,7 +149,6 @@ def test_unreadable_files_are_named_with_the_reason(name, data, reason, tmp_path
 OTHER_FORMATS = (
     "EPS",
     "PDF",
-    "TIFF",
     "ICO",
     "PPM",
     "PCX",
@@ -170,11 +171,11 @@ def test_files_of_other_formats_are_not_decoded_whatever_their_name(kind, name, 
     monkeypatch.setattr("PIL.EpsImagePlugin.Ghostscript", None)  # a call would be another error
     monkeypatch.setattr("PIL.Image.open", None)
     for read in (lambda path: read_image(path, 3), images.check_image, images.image_size):
-        with pytest.raises(UnreadableImageError, match=f"'.*{name}' .no JPEG, PNG, BMP, GIF or WebP file"):
+        with pytest.raises(UnreadableImageError, match=f"'.*{name}' .no JPEG, PNG, BMP, GIF, WebP or TIFF file"):
             read(tmp_path / name)
 
 
-@pytest.mark.parametrize("kind", ["JPEG", "PNG", "BMP", "GIF", "WEBP"])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF"])
 def test_only_the_decoder_of_the_content_is_used(kind, monkeypatch):
     data, used, opened = file_of(COLORS, kind), [], Image.open
 

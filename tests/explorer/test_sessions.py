@@ -29,15 +29,19 @@ def test_large_images_are_made_smaller_for_networks_of_any_size_and_photographs_
     assert turned.image((None, None), 3).shape == (20, 10, 3)
 
 
-def test_sixteen_bits_keep_their_gray():
-    data = file_of(Image.fromarray(np.full((8, 8), 128 * 256, "uint16")), "PNG")
-    np.testing.assert_array_equal(Picture("a", data).image((8, 8), 1), 128)
+def test_sixteen_bits_keep_their_gray_or_are_windowed():
+    data = file_of(Image.fromarray(np.full((8, 8), 3000, "uint16")), "PNG")
+    np.testing.assert_allclose(Picture("a", data).image((8, 8), 1), 3000 * 255 / 65535, rtol=1e-6)
+    np.testing.assert_allclose(Picture("a", data).image((None, None), 1, window=(1000, 5000)), 127.5)
 
 
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (b"no image", r"must be readable. Received: 'bad.png' \(no JPEG, PNG, BMP, GIF or WebP file\). Save it again"),
+        (
+            b"no image",
+            r"must be readable. Received: 'bad.png' \(no JPEG, PNG, BMP, GIF, WebP or TIFF file\). Save it again",
+        ),
         (b"", "must be readable"),
         (file_of(Image.fromarray(np.zeros((9, 9), "uint8")), "PNG")[:45], "must be readable"),
         (
