@@ -24,7 +24,7 @@ from pathlib import Path
 from benchmarks.gpu.__main__ import XLA_FLAGS
 
 CONVENTIONAL = ("resnet20", "vgg")
-NETWORKS = (*CONVENTIONAL, "coda_xs_cifar10", "coda_s_cifar10")
+NETWORKS = (*CONVENTIONAL, "bcos_resnet20_cifar10", "coda_xs_cifar10", "coda_s_cifar10")
 SETTINGS = {"batch": 128, "epochs": 60.0, "rate": 2e-3, "precision": "bfloat16", "augment": "strong"}
 
 
@@ -88,7 +88,7 @@ def operations(model) -> int:
     import keras_coda
     from benchmarks.speed import flops
 
-    if isinstance(model, keras_coda.CoDANet):
+    if isinstance(model, keras_coda.ExplainableClassifier):
         return flops.prediction(flops.layers(model), 1) // 2
     weighted = [layer for layer in model.layers if isinstance(layer, (keras.layers.Conv2D, keras.layers.Dense))]
     return sum(math.prod(layer.kernel.shape) * math.prod(layer.output.shape[1:-1]) for layer in weighted)

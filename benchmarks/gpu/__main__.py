@@ -71,7 +71,7 @@ def _add_train(parser):
     parser.add_argument("--chunk", type=positive, default=50, help="steps per call of the compiled program")
     parser.add_argument("--rate", type=_number, default=2e-3, help="largest learning rate of Adam")
     parser.add_argument(
-        "--config", type=_object, default={}, metavar="JSON", help="arguments of CoDANet other than the preset's"
+        "--config", type=_object, default={}, metavar="JSON", help="arguments of the network other than the preset's"
     )
     parser.add_argument("--ema", type=_momentum, default=0.999, help="momentum of the average of the weights; 0: none")
     parser.add_argument("--clip", type=_norm, default=0.0, help="largest global norm of the gradients; 0: no limit")

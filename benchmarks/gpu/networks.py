@@ -42,10 +42,12 @@ PRECISIONS = {
 }
 
 
-def network(preset: str, precision: str = "float32", **overrides) -> keras_coda.CoDANet:
+def network(preset: str, precision: str = "float32", **overrides) -> keras_coda.ExplainableClassifier:
     """Return a network of a preset's architecture with untrained weights."""
     policy = PRECISIONS[precision].policy
-    return built(lambda: keras_coda.CoDANet.from_preset(preset, load_weights=False, dtype=policy, **overrides))
+    return built(
+        lambda: keras_coda.ExplainableClassifier.from_preset(preset, load_weights=False, dtype=policy, **overrides)
+    )
 
 
 def built(build: Callable[[], keras.Model]) -> keras.Model:
@@ -65,7 +67,7 @@ def values(variables: Sequence[keras.Variable]) -> list[jax.Array]:
     return [jnp.array(variable.value) for variable in variables]
 
 
-def predictor(model: keras_coda.CoDANet) -> tuple[Callable, list[jax.Array]]:
+def predictor(model: keras_coda.ExplainableClassifier) -> tuple[Callable, list[jax.Array]]:
     """Return ``f(weights, images)``, the logits, and the weights; images ``(batch, H, W, c)`` uint8."""
     trained, other = (values(each) for each in (model.trainable_variables, model.non_trainable_variables))
 
@@ -75,7 +77,7 @@ def predictor(model: keras_coda.CoDANet) -> tuple[Callable, list[jax.Array]]:
     return predict, [trained, other]
 
 
-def explainer(model: keras_coda.CoDANet, top_k: int) -> tuple[Callable, list[jax.Array]]:
+def explainer(model: keras_coda.ExplainableClassifier, top_k: int) -> tuple[Callable, list[jax.Array]]:
     """Return ``f(weights, images)``, a dict of logits, classes and maps of ``top_k`` classes, and the weights."""
     decomposition = Decomposition.of(model)
     variables = decomposition.variables

@@ -49,7 +49,7 @@ def run(args: argparse.Namespace, start: float) -> dict:
     print(f"{len(data.images)} images, {len(data.held_out)} held out, {time.monotonic() - start:.0f} s", flush=True)
     model = networks.network(args.preset, args.precision, **_overrides(args, data))
     if args.start is not None:
-        _copy_weights(keras_coda.CoDANet.from_preset(args.start), model)
+        _copy_weights(keras_coda.ExplainableClassifier.from_preset(args.start), model)
     folder.begin()
     weights = _Weights(folder.path / "weights")
     contents = records.read(_RESULT, folder.path) or device.described()
@@ -158,7 +158,7 @@ class _Weights:
 
     def load(self):
         """Return the trained network, float32."""
-        return keras_coda.CoDANet.from_preset(self._found()[-1])
+        return keras_coda.ExplainableClassifier.from_preset(self._found()[-1])
 
     def restore(self, model) -> dict:
         """Give a network the weights, and return their figures; an empty dict if there are none yet."""

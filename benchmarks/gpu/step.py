@@ -40,7 +40,7 @@ class Trainer:
 
     def __init__(
         self,
-        model: keras_coda.CoDANet,
+        model: keras_coda.ExplainableClassifier,
         images,
         labels,
         *,
@@ -102,7 +102,7 @@ class Trainer:
         self.state, loss, hits = self.compiled(self.state, self.images, self.labels, indices, rates, strengths)
         return loss, hits
 
-    def weights_to(self, model: keras_coda.CoDANet) -> None:
+    def weights_to(self, model: keras_coda.ExplainableClassifier) -> None:
         """Give a network of the same architecture the weights: the averaged ones if there are."""
         pairs = [(self.optimizer.variables, "optimizer"), (model.trainable_variables, "trained")]
         pairs += [(model.non_trainable_variables, "other")]  # such as the statistics of batch normalization

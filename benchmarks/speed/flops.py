@@ -16,9 +16,9 @@ locations in the batch, patches of d entries, f units and R = rank + 1:
 """
 
 import dataclasses
+import math
 
 import keras_coda
-from keras_coda.layers import patches
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,17 +60,19 @@ class LayerCount:
         return min(targets * self.main, self.main + targets * self.locations * self.f * self.d)
 
 
-def layers(model, image_shape: tuple[int, int] | None = None) -> list[LayerCount]:
-    """The DAU convolutions of a ``CoDANet``, for its own image size or another."""
-    height, width = image_shape or model.input.shape[1:3]
-    channels, counts = 2 * model.input.shape[-1], []
+def layers(model) -> list[LayerCount]:
+    """The convolutions of a network.
+
+    Linear and B-cos convolutions count as units of rank 0: there is no projection, R = 1, and what is left of the norms
+    and of the Gram matrix is next to nothing.
+    """
+    counts = []
     for layer in model.layers:
-        if isinstance(layer, keras_coda.DAUConv2D):
-            (kh, kw), (down, right) = layer.kernel_size, layer.strides
-            locations = patches.count(height, kh, down) * patches.count(width, kw, right)
-            counts.append(LayerCount(locations, kh * kw * channels, layer.filters, layer.rank + 1))
-        if isinstance(layer, (keras_coda.DAUConv2D, keras_coda.AveragePooling2D, keras_coda.Blur2D)):
-            _, height, width, channels = layer.compute_output_shape((None, height, width, channels))
+        if isinstance(layer, (keras_coda.DAUConv2D, keras_coda.LinearConv2D)):
+            locations = math.prod(layer.output.shape[1:3])
+            patch = math.prod(layer.kernel_size) * layer.input.shape[-1] // getattr(layer, "groups", 1)
+            units = layer.filters * getattr(layer, "max_out", 1)
+            counts.append(LayerCount(locations, patch, units, getattr(layer, "rank", 0) + 1))
     return counts
 
 
