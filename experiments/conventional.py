@@ -135,7 +135,7 @@ def run(args) -> None:
             "compile_seconds": compiled,
             "log": log,
         }
-        records.write(network, device.described() | {"results": result}, args.out)
+        records.write(network, device.described("experiments.conventional") | {"results": result}, args.out)
         print(network, {name: value for name, value in result.items() if name != "log"}, flush=True)
 
 

@@ -190,7 +190,7 @@ def run(args, start: float) -> None:
             result = {"variant": variant, "seed": seed, "network": args.network, "settings": settings, "log": log}
             result |= {"parameters": model.count_params(), "seconds": seconds}
             result |= measure(model, data, args.network, variant, settings["temperature"])
-            records.write(name, device.described() | {"results": result}, args.out)
+            records.write(name, device.described("experiments.downsampling") | {"results": result}, args.out)
             figures = {key: round(value, 4) for key, value in result.items() if isinstance(value, float)}
             print(f"{time.monotonic() - start:.0f} s {name}", json.dumps(figures), flush=True)
 

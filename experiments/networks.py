@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 
 import keras_coda
+from experiments.grid import grid_measures
 from keras_coda import posthoc
 from keras_coda.evaluation import Comparison, best_grad_cam, compare, evaluate, localization, pixel_removal
 from keras_coda.visualization.figure import save_picture
@@ -93,9 +94,20 @@ def run(
         "localization": located.summary(),
         "removal": least.summary(),
         "removal_most": most.summary(),
-        "methods": _compared(comparison),
+        "methods": compared(comparison),
         "grad_cam_layers": layers,  # localization at each layer
     }
+
+
+def mean_map_measures(model, images: np.ndarray) -> dict[str, float]:
+    """Return how strong the grid of down-sampling is in the mean absolute map of images, see ``experiments.grid``.
+
+    Args:
+        model: a network.
+        images: ``(n, 32, 32, c)``; the map of the predicted class is taken.
+    """
+    explanation = model.explain(images, verbose=False)
+    return {**grid_measures(np.abs(explanation.contributions[:, 0]).mean(axis=0)), "images": len(images)}
 
 
 def linear_maps(model, dataset, classes: Sequence[int] = (2, 5, 7, 8), least: float = 0.9):
@@ -114,7 +126,7 @@ def linear_maps(model, dataset, classes: Sequence[int] = (2, 5, 7, 8), least: fl
     return model.explain(chosen, np.array(order), linear_map=True).plot_linear_map(order)
 
 
-def _compared(comparison: Comparison) -> dict:
+def compared(comparison: Comparison) -> dict:
     """Each method's figures, and the lead of the contribution maps (the first method) over it on the same units."""
     metrics = {"localization": comparison.localization, "removal": comparison.pixel_removal}
     return {

@@ -16,11 +16,11 @@ _LARGEST = 8192
 COPIED = 2**26  # float32 numbers of the array that is copied: 256 MB
 
 
-def described() -> dict:
-    """Return what a record begins with: command, date, machine, device and versions."""
+def described(program: str = "benchmarks.gpu") -> dict:
+    """Return what a record begins with: command (of ``program``), date, machine, device and versions."""
     device = jax.devices()[0]
     about = {"device": {"kind": device.device_kind, "platform": device.platform, "count": jax.device_count()}}
-    return records.described("benchmarks.gpu", quick=False, packages=PACKAGES) | about
+    return records.described(program, quick=False, packages=PACKAGES) | about
 
 
 def peaks() -> dict:

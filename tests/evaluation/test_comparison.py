@@ -20,16 +20,9 @@ from keras_coda.evaluation import (
 )
 from keras_coda.explanations.explainers import attributions, name_of
 from keras_coda.utils.checks import require
-from tests.helpers.known_models import channel_data, raster
+from tests.helpers.known_models import channel_data, pooled_model, raster
 
 SMALL = {"n_grids": 2, "n_images": 12, "points": 2, "verbose": False}
-
-
-def pooled_model(num_classes=10):
-    """The logit of class k is the sum of channel k divided by 40, less 12.75, at any size of image."""
-    inputs = keras.Input((None, None, num_classes))
-    x = GlobalSumPooling2D()(keras.layers.Rescaling(1 / 255)(inputs))
-    return keras.Model(inputs, LogitScaling(40 / 255, -12.75)(x))
 
 
 def uniform(model, images, classes):
