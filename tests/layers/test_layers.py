@@ -8,7 +8,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 from keras import ops
 
-from keras_coda import AddInverse, Chain, DAUConv2D, DAUDense, GlobalSumPooling2D, LogitScaling, ResidualSum
+from keras_coda import (
+    AddInverse,
+    AveragePooling2D,
+    BcosConv2D,
+    Chain,
+    DAUConv2D,
+    DAUDense,
+    GlobalAveragePooling2D,
+    GlobalSumPooling2D,
+    LinearConv2D,
+    LogitScaling,
+    ResidualSum,
+    UncenteredBatchNormalization,
+)
+from keras_coda.layers import LinearGraph
 from keras_coda.layers import rescaling
 from tests.helpers import reference
 
@@ -134,6 +148,12 @@ def test_layers_are_float32_exact_outside_their_policy():
         (GlobalSumPooling2D(), (2, 4, 3, 5)),
         (LogitScaling(10.0, -2.0), (2, 5)),
         (AddInverse(), (2, 4, 4, 3)),
+        (LinearConv2D(4, (3, 2), 2), (2, 7, 6, 2)),
+        (BcosConv2D(3, 3, 2, 1, 1.5, 2), (2, 7, 6, 2)),
+        (UncenteredBatchNormalization(), (2, 4, 3, 5)),
+        (GlobalAveragePooling2D(), (2, 4, 3, 5)),
+        (AveragePooling2D(3, 2, 1), (2, 6, 5, 3)),
+        (LinearGraph([DAUConv2D(2, 3, 2)], [(0, [0]), ("add", [0, 1]), ("concatenate", [2, 0])]), (2, 5, 5, 2)),
         (Chain([DAUConv2D(4, 3, 2), DAUConv2D(3, 1, 2)]), (2, 5, 5, 2)),
         (ResidualSum([DAUConv2D(4, 3, 2), DAUConv2D(2, 3, 2)]), (2, 5, 5, 2)),
     ],
@@ -153,7 +173,7 @@ def test_layer_contract(layer, shape):
     model.compile("sgd", "mse")
     assert np.isfinite(model.fit(x, np.ones(shape[0]), verbose=0).history["loss"][0])
     half = type(layer).from_config({**layer.get_config(), "dtype": "mixed_bfloat16"})
-    if not isinstance(layer, (Chain, ResidualSum)):  # their parts carry policies of their own
+    if not isinstance(layer, (Chain, LinearGraph, ResidualSum)):  # their parts carry policies of their own
         assert half(x).dtype == "bfloat16"
     if isinstance(layer, AddInverse):
         return
