@@ -181,7 +181,9 @@ def _joined(source, part):
             operation = known.index(id(value.operation))
         steps.append((operation, inputs))
         numbers[id(value)] = len(steps)
-    return LinearGraph(layers, steps, name=part[-1].name, dtype="float32")
+    joined = LinearGraph(layers, steps, name=part[-1].name, dtype="float32")
+    joined.built = True  # as its layers are
+    return joined
 
 
 def nested_inputs(value: Value) -> list[tuple[keras.Model, Any]]:
@@ -198,6 +200,9 @@ def encoder(model: keras.Model, value: Value) -> keras.Model:
     for depth in range(len(value.calls), 0, -1):
         nested, number = value.calls[depth - 1]
         before = nested._inbound_nodes[number].input_tensors  # noqa: SLF001
-        part = keras.Model(nested.inputs, tensor)
-        tensor = part(before[0] if len(before) == 1 else before)
-    return keras.Model(model.inputs, tensor, name="encoder")
+        tensor = keras.Model(_one(nested.inputs), tensor)(_one(before))
+    return keras.Model(_one(model.inputs), tensor, name="encoder")
+
+
+def _one(tensors):
+    return tensors[0] if len(tensors) == 1 else tensors

@@ -22,8 +22,7 @@ from keras_coda import (
     ResidualSum,
     UncenteredBatchNormalization,
 )
-from keras_coda.layers import LinearGraph
-from keras_coda.layers import rescaling
+from keras_coda.layers import LinearGraph, rescaling
 from tests.helpers import reference
 
 
