@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from keras_coda.data import deep_pixels
+from keras_coda.data.preparation import Preparation
 from keras_coda.data.resizing import resize
 from keras_coda.utils.checks import check_window
 from keras_coda.utils.errors import UnreadableImageError
@@ -150,13 +151,16 @@ def turned(pixels: np.ndarray, orientation: int) -> np.ndarray:
     return np.ascontiguousarray(pixels)
 
 
-def fitting(size) -> Callable[[np.ndarray], np.ndarray]:
+def fitting(size, preparation: Preparation | None = None) -> Callable[[np.ndarray], np.ndarray]:
     """Return the function that makes the float32 image that a network takes from pixels ``(H, W, c)``.
 
     Args:
         size: height and width of the network's input. If both are known, images are cut evenly on their longer side to
             the same proportions and then resized (bilinearly); otherwise they keep their size.
+        preparation: what is done to images instead, or None.
     """
+    if preparation is not None:
+        return preparation
     if None in size:
         return lambda pixels: pixels.astype("float32")
     import keras

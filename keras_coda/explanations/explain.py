@@ -8,6 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_coda.data.preparation import Preparation
 from keras_coda.explanations.compiled import compiled_explainer, default_batch_size
 from keras_coda.explanations.explanation import Explanation, sigmoid
 from keras_coda.explanations.inputs import as_batch
@@ -45,7 +46,8 @@ def explain(
             such a model, for example after layers that augment images in training.
         images: ``(B, H, W, c)``, any real dtype, pixels in [0, 255]; or one image: ``(H, W, c)``, the path of a file
             (see :func:`keras_coda.data.read_image`) or an image of Pillow; or a list of such images. Files and images
-            of Pillow get the size of the network as :func:`keras_coda.data.load` does it, and are turned upright.
+            of Pillow get the size of the network as :func:`keras_coda.data.load` does it, or as the network's
+            ``preparation`` says, and are turned upright.
         classes: which classes to explain: None for the predicted one, an index or a name for all images, ``(B,)`` for
             one per image, or ``(B, K)``; ``(K,)`` for one image without a batch axis.
         top_k: explain the classes of the ``top_k`` largest logits, largest first, instead.
@@ -76,7 +78,7 @@ def explain(
     """
     explainer = compiled_explainer(model)
     decomposition = explainer.decomposition
-    images, is_one_image = as_batch(images, decomposition.input_shape, window_of(model))
+    images, is_one_image = as_batch(images, decomposition.input_shape, window_of(model), preparation_of(model))
     images = check_images(images, decomposition.input_shape[-1], decomposition.input_shape[:2])
     class_names = class_names_of(model) if class_names is None else class_names
     class_names = check_class_names(class_names, decomposition.num_classes)
@@ -113,8 +115,7 @@ def explain(
 
 def class_names_of(model) -> tuple[str, ...] | None:
     """Return the class names of a model, or of the network that is its last layer; None if it has none."""
-    layers = getattr(model, "layers", None) or [None]
-    names = getattr(model, "class_names", None) or getattr(layers[-1], "class_names", None)
+    names = _of_network(model, "class_names")
     return tuple(names) if names else None
 
 
@@ -123,8 +124,17 @@ def window_of(model) -> tuple[float, float] | None:
 
     See :func:`keras_coda.data.read_image`.
     """
+    return _of_network(model, "window")
+
+
+def preparation_of(model) -> Preparation | None:
+    """Return how photos are prepared for a model, or the network that is its last layer; None: as usual."""
+    return _of_network(model, "preparation")
+
+
+def _of_network(model, name):
     layers = getattr(model, "layers", None) or [None]
-    return getattr(model, "window", None) or getattr(layers[-1], "window", None)
+    return getattr(model, name, None) or getattr(layers[-1], name, None)
 
 
 def explain_batches(model: keras.Model, dataset: Iterable, **options: Any) -> Iterator[Explanation]:

@@ -10,8 +10,9 @@ import numpy as np
 
 from keras_coda.data.images import check_channels, fitting, image_size, read_image
 from keras_coda.data.listing import EXTENSIONS, Images
+from keras_coda.data.preparation import Preparation
 from keras_coda.explanations.compiled import compiled_explainer
-from keras_coda.explanations.explain import class_names_of, explain, window_of
+from keras_coda.explanations.explain import class_names_of, explain, preparation_of, window_of
 from keras_coda.utils.atomic import check_writable
 from keras_coda.utils.checks import check_int
 from keras_coda.utils.class_names import class_indices
@@ -36,7 +37,8 @@ def explain_files(
     """Explain image files: write a picture ``NAME.png`` and the numbers, ``NAME.npz``, for each.
 
     Images are converted to the network's channels and, if that is fixed, to its size, as :func:`keras_coda.data.load`
-    does it; see :func:`keras_coda.data.read_image`. All are read before anything is written.
+    does it, or as the network's ``preparation`` says; see :func:`keras_coda.data.read_image`. All are read before
+    anything is written.
 
     Args:
         model: a trained model, as for :func:`keras_coda.explain`, for images of one or three channels.
@@ -72,7 +74,7 @@ def explain_files(
     files = find_images(paths, out)
     draws_linear_map = linear_map and wrt is None
     names = _check_targets(files, out, draws_linear_map, overwrite)
-    read, fixed = reader(decomposition.input_shape, files, max_side, window_of(model))
+    read, fixed = reader(decomposition.input_shape, files, max_side, window_of(model), preparation_of(model))
     for file in files:  # unreadable ones are found before anything is written
         read([file])
 
@@ -182,7 +184,11 @@ def _rows(file, explanation):
 
 
 def reader(
-    input_shape, files: list[Path], max_side: int | None, window: tuple[float, float] | None = None
+    input_shape,
+    files: list[Path],
+    max_side: int | None,
+    window: tuple[float, float] | None = None,
+    preparation: Preparation | None = None,
 ) -> tuple[Callable[[Sequence[Path]], np.ndarray], bool]:
     """Return the function that reads image files as a network takes them, and whether that has a fixed image size.
 
@@ -191,6 +197,7 @@ def reader(
         files: all that will be read, for the warning.
         max_side: see :func:`explain_files`.
         window: of files with 16 bits per channel, see :func:`~keras_coda.data.read_image`.
+        preparation: how images are brought to the network's size; None: as usual.
 
     Returns:
         ``(read, is_fixed)``: ``read`` takes files and returns ``(B, H, W, c)`` float32; if the size is not fixed, the
@@ -201,7 +208,7 @@ def reader(
     """
     *size, channels = input_shape
     check_channels(channels)
-    is_fixed, fit = None not in size, fitting(size)
+    is_fixed, fit = preparation is not None or None not in size, fitting(size, preparation)
     most = None if is_fixed else max_side
     if most is not None:
         _warn_of_reduced(files, most)

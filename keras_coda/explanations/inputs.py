@@ -6,11 +6,15 @@ from pathlib import Path
 import numpy as np
 
 from keras_coda.data.images import check_channels, fitting, pillow_pixels, read_image
+from keras_coda.data.preparation import Preparation
 from keras_coda.utils.checks import require, to_numpy
 
 
 def as_batch(
-    images, input_shape: tuple[int | None, int | None, int], window: tuple[float, float] | None = None
+    images,
+    input_shape: tuple[int | None, int | None, int],
+    window: tuple[float, float] | None = None,
+    preparation: Preparation | None = None,
 ) -> tuple[np.ndarray, bool]:
     """Return images as one array, and whether they were one image without a batch axis.
 
@@ -19,6 +23,7 @@ def as_batch(
             image of Pillow; or a list of such images.
         input_shape: height, width and channels that the network takes; None for a size that is not fixed.
         window: of files with 16 bits per channel, see :func:`~keras_coda.data.read_image`.
+        preparation: how files and images of Pillow are brought to the network's size; None: as usual.
 
     Returns:
         ``(array, is_one_image)``. Files and images of Pillow have the channels and size of the network; everything else
@@ -29,9 +34,9 @@ def as_batch(
         ValueError: for files that cannot be read, and lists of images of several sizes.
     """
     if _is_picture(images):
-        return _loader(input_shape, window)(images)[None], True
+        return _loader(input_shape, window, preparation)(images)[None], True
     if isinstance(images, (list, tuple)) and len(images):
-        load = _loader(input_shape, window) if any(map(_is_picture, images)) else None
+        load = _loader(input_shape, window, preparation) if any(map(_is_picture, images)) else None
         arrays = [load(each) if load and _is_picture(each) else to_numpy(each) for each in images]
         shapes = list(dict.fromkeys(array.shape for array in arrays))
         has_labels = any(len(shape) < 3 for shape in shapes)
@@ -63,11 +68,11 @@ def _is_dataset(images):
     return any(hasattr(images, name) for name in ("__iter__", "__getitem__", "validation"))
 
 
-def _loader(input_shape, window):
+def _loader(input_shape, window, preparation):
     """Return the function that reads a file, or an image of Pillow, as the network takes it."""
     *size, channels = input_shape
     check_channels(channels)
-    fit = fitting(size)
+    fit = fitting(size, preparation)
 
     def load(image):
         if isinstance(image, (str, os.PathLike)):

@@ -9,7 +9,7 @@ import numpy as np
 
 from keras_coda.explanations.compiled import compiled_explainer
 from keras_coda.explanations.contrast import name_of_class
-from keras_coda.explanations.explain import class_names_of, window_of
+from keras_coda.explanations.explain import class_names_of, preparation_of, window_of
 from keras_coda.explanations.explanation import sigmoid
 from keras_coda.explanations.files import find_images, reader, shortest_path
 from keras_coda.utils.atomic import new_file
@@ -57,7 +57,7 @@ def predict_files(
     """
     max_side = None if max_side is None else check_int("max_side", max_side)
     files, decomposition = find_images(paths), compiled_explainer(model).decomposition
-    read, is_fixed = reader(decomposition.input_shape, files, max_side, window_of(model))
+    read, is_fixed = reader(decomposition.input_shape, files, max_side, window_of(model), preparation_of(model))
     step = check_int("batch_size", batch_size) if is_fixed else 1
     names = [name_of_class(index, class_names_of(model)) for index in range(decomposition.num_classes)]
     text = io.StringIO()

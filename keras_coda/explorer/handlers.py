@@ -103,7 +103,7 @@ class Handlers:
 
     def _explain(self, session, picture):
         network = self.networks[session.network]
-        explanation = network.explain(picture.image(network.size, network.channels, window=network.model.window))
+        explanation = network.explain(_image(picture, network.size, network))
         number = next(self._numbers)
         return dataclasses.replace(session, picture=picture, explanation=explanation, removed=None, number=number)
 
@@ -138,7 +138,7 @@ class Handlers:
         rule = f"A grid must have up to {MAX_CELLS} images"
         require(len(cells) <= MAX_CELLS, rule, "Empty it, or add fewer", images=len(cells))
         size = (CELL_SIDE, CELL_SIDE) if None in network.size else network.size
-        images = [cell.image(size, network.channels, window=network.model.window) for cell in cells]
+        images = [_image(cell, size, network) for cell in cells]
         grid = network.grid(images, [cell.name for cell in cells]) if images else None
         return dataclasses.replace(session, cells=tuple(cells), grid=grid)
 
@@ -227,6 +227,12 @@ class Handlers:
     def _classes(self, session, chosen):
         names = self.networks[session.network].class_names
         return gr.Dropdown(choices=[(name, index) for index, name in enumerate(names)], value=chosen)
+
+
+def _image(picture, size, network):
+    """Return a picture as the input of a network."""
+    model = network.model
+    return picture.image(size, network.channels, window=model.window, preparation=model.preparation)
 
 
 def _uploaded(path):

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from keras_coda.data.images import fitting, png, read_image
+from keras_coda.data.preparation import Preparation
 from keras_coda.explanations.explanation import Explanation
 from keras_coda.explorer.networks import Grid
 
@@ -53,6 +54,7 @@ class Picture:
         *,
         max_side: int = MAX_SIDE,
         window: tuple[float, float] | None = None,
+        preparation: Preparation | None = None,
     ) -> np.ndarray:
         """Return the picture as input of a network, ``(H, W, channels)`` float32 in [0, 255].
 
@@ -62,13 +64,14 @@ class Picture:
             channels: 1 or 3.
             max_side: the longest side, in pixels.
             window: of files with 16 bits per channel, see :func:`~keras_coda.data.read_image`.
+            preparation: what is done to the image instead of all that, or None.
 
         Raises:
             UnreadableImageError: if the file is not an image, is animated, or has more than ``MAX_PIXELS`` pixels.
         """
-        side = max_side if None in size else None
+        side = max_side if None in size and preparation is None else None
         options: dict[str, Any] = {"max_pixels": MAX_PIXELS, "animated": False, "max_side": side, "window": window}
-        return fitting(size)(read_image(self.data, channels, name=self.name, **options))
+        return fitting(size, preparation)(read_image(self.data, channels, name=self.name, **options))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,11 +8,18 @@ import tensorflow as tf
 
 from keras_coda.data.deep_pixels import TOP
 from keras_coda.data.images import MAX_PIXELS, MAX_STEPS, SIGNATURES, TIFF, resizing
+from keras_coda.data.preparation import Preparation
+from keras_coda.exporters.preparing import prepare
 
 _FIX = "Save it as JPEG, PNG, BMP (8, 24 or 32 bits) or GIF"
 
 
-def decode(data, shape: tuple[int, int, int], window: tuple[float, float] | None = None):
+def decode(
+    data,
+    shape: tuple[int, int, int],
+    window: tuple[float, float] | None = None,
+    preparation: Preparation | None = None,
+):
     """Decode a JPEG, PNG, BMP or GIF file (its first picture) in a graph, and fit it to the size of the network.
 
     Images of another size are scaled (bilinearly) to cover ``shape`` and cut to it about the center.
@@ -21,6 +28,7 @@ def decode(data, shape: tuple[int, int, int], window: tuple[float, float] | None
         data: string tensor, scalar.
         shape: ``(height, width, channels)``, channels 1 or 3.
         window: see `read_image`.
+        preparation: how images are brought to that shape instead, or None.
 
     Returns:
         float32 tensor of that shape, pixels in [0, 255].
@@ -29,7 +37,7 @@ def decode(data, shape: tuple[int, int, int], window: tuple[float, float] | None
         tf.errors.InvalidArgumentError: when the graph runs, for files of other kinds and damaged ones.
     """
     pixels = decode_pixels(data, shape[2], window)
-    resized = resizing(shape[:2])(pixels[None])[0]
+    resized = resizing(shape[:2])(pixels[None])[0] if preparation is None else prepare(pixels, preparation)
     return tf.clip_by_value(tf.ensure_shape(resized, shape), 0.0, 255.0)
 
 

@@ -16,8 +16,9 @@ from collections.abc import Callable, Mapping, Sequence
 import keras
 from keras import ops
 
+from keras_coda.data.preparation import Preparation
 from keras_coda.explanations.decomposition import Decomposition
-from keras_coda.explanations.explain import window_of
+from keras_coda.explanations.explain import preparation_of, window_of
 from keras_coda.exporters import schema
 from keras_coda.layers.factored import Gram, fixed_weights
 from keras_coda.utils.checks import check_int, check_pair, require
@@ -39,6 +40,7 @@ class Signatures:
         thresholds: one probability for each class of a network with several labels, from which on an image has its
             label; None for a network with one label per image.
         window: of files with 16 bits per channel, see :func:`keras_coda.data.read_image`.
+        preparation: how image files are brought to ``image_size``; None: as usual.
     """
 
     decomposition: Decomposition
@@ -48,6 +50,7 @@ class Signatures:
     linear_map: bool
     thresholds: tuple[float, ...] | None = None
     window: tuple[float, float] | None = None
+    preparation: Preparation | None = None
 
     @classmethod
     def of(
@@ -78,11 +81,15 @@ class Signatures:
         size = own if image_size is None else check_pair("image_size", image_size)
         fits = all(want in (None, got) for want, got in zip(own, size, strict=True))
         require(fits, f"`image_size` must be the network's, {own}", "Leave it out", image_size=image_size)
+        prepared = preparation_of(model)
+        fits = prepared is None or None in size or size == (prepared.crop, prepared.crop)
+        rule = "`image_size` must be that of the images that the network's preparation makes"
+        require(fits, rule, "Set model.preparation = None", image_size=image_size, preparation=prepared)
         names = getattr(model, "class_names", None) or map(str, range(count))
         thresholds = None
         if getattr(model, "multi_label", False):
             thresholds = model.thresholds or (0.5,) * count
-        return cls(decomposition, tuple(names), top_k, size, bool(linear_map), thresholds, window_of(model))
+        return cls(decomposition, tuple(names), top_k, size, bool(linear_map), thresholds, window_of(model), prepared)
 
     @property
     def image_shape(self) -> tuple[int | None, int | None, int]:
@@ -193,7 +200,9 @@ class Signatures:
 
         spec = tf.TensorSpec(self.image_shape, tf.float32)
         return tf.map_fn(
-            lambda data: decode(data, self.image_shape, self.window), image_bytes, fn_output_signature=spec
+            lambda data: decode(data, self.image_shape, self.window, self.preparation),
+            image_bytes,
+            fn_output_signature=spec,
         )
 
     def _names(self, classes):

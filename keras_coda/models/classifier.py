@@ -150,7 +150,8 @@ class ExplainableClassifier(PenalizedModel):
         copy = copies[shape][1]
         copy.set_weights(self.get_weights())
         copy.jit_compile = self.jit_compile
-        copy.training_figures, copy.conventions = dict(self.training_figures), self.conventions
+        copy.training_figures = dict(self.training_figures)
+        copy.conventions = self.conventions.for_images(copy.input.shape)
         return copy
 
     def export(

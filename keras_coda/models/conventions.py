@@ -6,6 +6,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_coda.data.preparation import Preparation
 from keras_coda.utils.checks import check_window, require, to_numpy
 
 _OWN = "keras_coda"  # key of what Keras' own `compile` does not take, in the optimizer's entry of the compile config
@@ -20,6 +21,8 @@ class Conventions:
         thresholds: one probability in (0, 1] for each class, from which on an image has its label; None: 0.5.
         window: the values ``(low, high)`` of files with 16 bits per channel that become the pixels 0 and 255; None for
             0 and 65535.
+        preparation: how photos become images of the size that the network was trained on; None: they are scaled to
+            cover the network's size and cut to it, or keep their size if the network takes any.
 
     Raises:
         ValueError: for other values, or thresholds of a network whose images have one label each.
@@ -28,6 +31,7 @@ class Conventions:
     multi_label: bool = False
     thresholds: tuple[float, ...] | None = None
     window: tuple[float, float] | None = None
+    preparation: Preparation | None = None
 
     def __post_init__(self):
         is_bool = isinstance(self.multi_label, bool)
@@ -40,6 +44,7 @@ class Conventions:
             require(values.ndim == 1 and ((values > 0) & (values <= 1)).all(), rule, thresholds=self.thresholds)
             object.__setattr__(self, "thresholds", tuple(values.tolist()))
         object.__setattr__(self, "window", check_window(self.window))
+        object.__setattr__(self, "preparation", Preparation.of(self.preparation))
 
     @classmethod
     def of(cls, stored: dict, num_classes: int) -> "Conventions":
@@ -67,10 +72,18 @@ class Conventions:
         )
         return self
 
+    def for_images(self, shape) -> "Conventions":
+        """Return these, without a preparation that makes images of another size than ``(B, H, W, c)``."""
+        own = self.preparation
+        fits = own is None or all(side in (None, own.crop) for side in shape[1:3])
+        return self if fits else dataclasses.replace(self, preparation=None)
+
     def stored(self) -> dict[str, Any]:
         """Return the fields that are not the default, JSON-serializable."""
         fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         fields = {name: list(value) if isinstance(value, tuple) else value for name, value in fields.items()}
+        if self.preparation is not None:
+            fields["preparation"] = dataclasses.asdict(self.preparation)
         return {name: value for name, value in fields.items() if value}
 
 
@@ -86,7 +99,7 @@ class ModelWithConventions(keras.Model):
 
     def take_conventions(self, stored: dict) -> None:
         """Set the conventions that a file holds, see :meth:`Conventions.of`, and the metrics that belong to them."""
-        self.conventions = Conventions.of(stored, self.num_classes)
+        self.conventions = Conventions.of(stored, self.num_classes).for_images(self.input.shape)
         if self.multi_label:
             self.compile()
 
@@ -126,6 +139,22 @@ class ModelWithConventions(keras.Model):
     @window.setter
     def window(self, value):
         self.conventions = dataclasses.replace(self.conventions, window=value)
+
+    @property
+    def preparation(self) -> Preparation | None:
+        """How photos become images for this network: a :class:`Preparation`, or None. May be set, also to its fields.
+
+        What reads image files for this network, such as ``explain("photo.jpg")`` and exported networks, applies it.
+        """
+        return self.conventions.preparation
+
+    @preparation.setter
+    def preparation(self, value):
+        changed = dataclasses.replace(self.conventions, preparation=value)
+        fits = changed.for_images(self.input.shape) == changed
+        rule = "The preparation must make images of the network's size"
+        require(fits, rule, preparation=value, input_shape=self.input.shape[1:])
+        self.conventions = changed
 
 
 def with_own(compile_config: dict, own: dict) -> dict:

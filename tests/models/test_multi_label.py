@@ -120,7 +120,9 @@ def test_networks_with_one_label_are_stored_as_before(tmp_path):
     "changed",
     [{"multi_label": "yes"}, {"thresholds": [0.5, 0.5]}, {"thresholds": [0.5, 0.5, 0]}, {"thresholds": 0.5},
      {"thresholds": ["a", "b", "c"]}, {"thresholds": {"a": 1}}, {"window": [5, 5]}, {"window": [0, "x"]},
-     {"window": [0, 70000]}, {"multi_label": False, "thresholds": [0.5, 0.5, 0.5]}],
+     {"window": [0, 70000]}, {"preparation": {"resize": 7, "crop": 8}}, {"preparation": [9, 8]},
+     {"preparation": {"crop": 8}}, {"preparation": {"resize": 9, "crop": "8"}},
+     {"multi_label": False, "thresholds": [0.5, 0.5, 0.5]}],
 )  # fmt: skip
 def test_damaged_conventions_of_a_preset_are_named(trained, changed, tmp_path):
     trained[0].save_to_preset(tmp_path / "preset")
