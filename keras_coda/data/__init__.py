@@ -5,7 +5,9 @@ Here belongs code that reads and writes images. Explanations of them belong to `
 
 from keras_coda.data.augmenting import AUGMENTATIONS as AUGMENTATIONS
 from keras_coda.data.augmenting import augmentation as augmentation
+from keras_coda.data.digits import Collages as Collages
 from keras_coda.data.digits import all_digits as all_digits
+from keras_coda.data.digits import digit_collages as digit_collages
 from keras_coda.data.images import read_image as read_image
 from keras_coda.data.load import CHARACTERS as CHARACTERS
 from keras_coda.data.load import Data as Data

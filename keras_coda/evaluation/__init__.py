@@ -14,6 +14,8 @@ from keras_coda.evaluation.layer_randomization import RandomizationResult as Ran
 from keras_coda.evaluation.layer_randomization import randomization as randomization
 from keras_coda.evaluation.localization_grids import LocalizationResult as LocalizationResult
 from keras_coda.evaluation.localization_grids import localization as localization
+from keras_coda.evaluation.pointing import PointingGameResult as PointingGameResult
+from keras_coda.evaluation.pointing import pointing_game as pointing_game
 from keras_coda.evaluation.quantus import QuantusResult as QuantusResult
 from keras_coda.evaluation.quantus import QuantusScores as QuantusScores
 from keras_coda.evaluation.quantus import quantus_explainer as quantus_explainer

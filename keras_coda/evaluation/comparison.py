@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, cast
 
 import keras
 
-from keras_coda.evaluation.datasets import check_dataset, labeled_batches
+from keras_coda.evaluation.datasets import check_dataset, labeled_batches, require_one_label
 from keras_coda.evaluation.grids import Grid, choose
 from keras_coda.evaluation.localization_grids import LocalizationResult, prepare_localization
 from keras_coda.evaluation.removal import PixelRemovalResult, prepare_pixel_removal
@@ -192,6 +192,7 @@ def compare(
     Reference:
         CVPR 2021, section 4.2.
     """
+    require_one_label(model, "A comparison")
     methods = all_methods() if methods is None else methods
     rule = "`methods` must be a list of names or of functions (model, images, classes) -> maps"
     require(isinstance(methods, (list, tuple)), rule, methods=methods)

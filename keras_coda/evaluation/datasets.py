@@ -25,6 +25,18 @@ def check_dataset(dataset: Iterable, *, infinite: bool = False) -> None:
     require(is_fit, "`dataset` must come to an end", "Use `dataset.take(...)`", cardinality="infinite")
 
 
+def require_one_label(model: keras.Model, what: str) -> None:
+    """Raise ``ValueError`` for networks with several labels, ``compile(multi_label=True)``.
+
+    Args:
+        model: the network.
+        what: which metric needs images with one label each.
+    """
+    multi_label = getattr(model, "multi_label", False)
+    fix = "Use `keras_coda.evaluation.pointing_game`, with boxes or masks, and `pixel_removal`"
+    require(not multi_label, f"{what} needs images with one label each", fix, multi_label=multi_label)
+
+
 def labeled_batches(
     dataset: Iterable, model: keras.Model, batch_size: int | None = None, limit: int | None = None
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 from keras_coda.evaluation import grids
-from keras_coda.evaluation.datasets import check_dataset, labeled_batches
+from keras_coda.evaluation.datasets import check_dataset, labeled_batches, require_one_label
 from keras_coda.evaluation.results import Result
 from keras_coda.explanations.compiled import default_batch_size
 from keras_coda.explanations.explainers import Explainer, attributions, name_of
@@ -129,8 +129,9 @@ def localization(
 
     Raises:
         NotEnoughImagesError: a ``ValueError``, if too few images are classified confidently for one grid.
-        ValueError: for unlabeled data, labels out of range, images of several sizes, fewer classes than cells, a model
-            of fixed size, and an explainer whose maps have the wrong shape or are not finite.
+        ValueError: for unlabeled data, labels out of range, images of several sizes, fewer classes than cells, a
+            network with several labels per image, a model of fixed size, and an explainer whose maps have the wrong
+            shape or are not finite.
 
     Warns:
         FewerGridsWarning: a ``UserWarning``, if there are fewer grids than requested.
@@ -179,6 +180,7 @@ def prepare_localization(
     Returns:
         A function from an explainer (None: exact contribution maps) to its :class:`LocalizationResult`.
     """
+    require_one_label(model, "Localization on grids")
     n_grids = check_int("n_grids", n_grids)
     is_share = 0 <= check_finite("confidence", confidence) < 1
     require(is_share, "`confidence` must be at least 0 and less than 1", confidence=confidence)

@@ -103,7 +103,9 @@ def pixel_removal(
     Args:
         model: an image encoding followed by a chain of :class:`~keras_coda.layers.DynamicLinear` layers up to its
             logits.
-        dataset: yields (images, int labels) in batches: a ``tf.data.Dataset``, or any iterable. Images of one size.
+        dataset: yields (images, int labels) in batches: a ``tf.data.Dataset``, or any iterable. Images of one size. Of
+            a network with several labels, ``(batch, classes)`` of 0 and 1: each image then counts once for each label
+            that it has, also in ``n_images``.
         n_images: int. The first ``n_images`` images are used, whether they are classified correctly or not: every
             explainer gets the same ones, and the model's predictions do not select them. Hence the data set must not
             be sorted by class. If it has fewer images, all are used, with a warning.

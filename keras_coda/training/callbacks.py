@@ -18,7 +18,7 @@ import keras
 import numpy as np
 
 from keras_coda.evaluation import grids
-from keras_coda.evaluation.datasets import check_dataset, labeled_batches
+from keras_coda.evaluation.datasets import check_dataset, labeled_batches, require_one_label
 from keras_coda.evaluation.localization_grids import localization
 from keras_coda.explanations.explain import explain
 from keras_coda.models.averages import averaging_optimizer, set_averages
@@ -176,6 +176,7 @@ class Localization(keras.callbacks.Callback):
 
     def on_train_begin(self, logs=None):
         """Check that the network has enough classes for the grids, and that the first batch of the data fits it."""
+        require_one_label(self.model, "Localization on grids")
         with contextlib.suppress(NotEnoughImagesError):  # a single class: `missing` is logged
             grids.choose(self.grid, num_classes_of(self.model))
         if iter(self.dataset) is not self.dataset:  # else the images would be missing later
