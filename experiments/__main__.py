@@ -12,7 +12,7 @@ import sys
 os.environ["KERAS_BACKEND"] = "tensorflow"
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-PARTS = ("digits", "cifar10", "cifar10_s", "temperature_digits", "temperature_cifar10", "report")
+PARTS = ("digits", "cifar10", "cifar10_s", "temperature_digits", "temperature_cifar10", "grid", "report")
 
 
 def main() -> int:
@@ -49,6 +49,7 @@ def main() -> int:
         "digits": functools.partial(network, "coda_digits", "digits"),
         "cifar10": functools.partial(network, "coda_xs_cifar10", args.cifar10),
         "cifar10_s": functools.partial(network, "coda_s_cifar10", args.cifar10, post_hoc=False),
+        "grid": functools.partial(networks.run_grid, ("coda_s_cifar10", "coda_xs_cifar10"), args.cifar10),
         "temperature_digits": functools.partial(temperature.run, "coda_digits", "digits"),
         "temperature_cifar10": functools.partial(temperature.run, "coda_xs_cifar10", args.cifar10),
     }

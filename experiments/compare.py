@@ -37,7 +37,6 @@ from experiments.time_limit import Budget, OutOfTimeError, Timed, passes
 FILE = "comparison"  # <out>/comparison.json
 SPEED = 22e12  # operations per second, assumed
 BATCH = 32  # images, as `keras_coda.evaluation` divides larger batches
-EXPLAINED = 200  # images whose mean map shows the grid of down-sampling
 
 
 def methods(grad_cam=None) -> list:
@@ -147,7 +146,7 @@ def _measure(args, end, data, state):
 
     import keras_coda
     from benchmarks.gpu import networks
-    from experiments.networks import mean_map_measures
+    from experiments.networks import EXPLAINED, mean_map_measures
     from keras_coda import evaluation, posthoc
 
     model = networks.built(lambda: keras_coda.CoDANet.from_preset(args.preset, load_weights=True))

@@ -4,6 +4,7 @@
     python -m experiments cifar10 --cifar10 photos/cifar10         # coda_xs_cifar10; the same command continues
     python -m experiments cifar10 --cifar10 photos/cifar10 --grids 4 --images 64 --alone 200 384    # as reported
     python -m experiments cifar10_s --cifar10 photos/cifar10 --grids 4 --images 64 --alone 100 128  # coda_s_cifar10
+    python -m experiments grid --cifar10 photos/cifar10            # the grid of down-sampling in the maps of both
 
 Machine: 2 cores of an AMD EPYC, float32.
 Hours:   digits 0.1. cifar10 0.9 with the numbers of grids and images that were reported (4 and 64 for all methods, 200
@@ -27,6 +28,7 @@ from keras_coda.evaluation import Comparison, best_grad_cam, compare, evaluate, 
 from keras_coda.visualization.figure import save_picture
 
 ROOT = Path(__file__).parents[1]
+EXPLAINED = 200  # images whose mean map shows the grid of down-sampling
 KEPT = ROOT / "build" / "evidence"  # finished parts, with which an interrupted run continues
 PICTURES = ROOT / "docs" / "results"
 # By default the methods use an encoding of zeros as their reference, as the removal metric does for removed pixels.
@@ -97,6 +99,27 @@ def run(
         "methods": compared(comparison),
         "grad_cam_layers": layers,  # localization at each layer
     }
+
+
+def run_grid(presets: Sequence[str], source: str, quick: bool) -> dict:
+    """Measure the grid of down-sampling in the maps of shipped networks.
+
+    Args:
+        presets: their names.
+        source: what :func:`keras_coda.data.load` loads.
+        quick: whether to take few images.
+
+    Returns:
+        a dict of JSON values, by preset.
+    """
+    found = {}
+    for preset in presets:
+        data, model = load(source, preset), keras_coda.CoDANet.from_preset(preset, load_weights=True)
+        wanted = 20 if quick else EXPLAINED
+        batches = (np.asarray(images) for images, _ in data.validation.take(-(-wanted // 32)))
+        found[preset] = mean_map_measures(model, np.concatenate(list(batches))[:wanted])
+        found[preset]["downsampling"] = model.get_config().get("downsampling", "strided")
+    return found
 
 
 def mean_map_measures(model, images: np.ndarray) -> dict[str, float]:

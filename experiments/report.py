@@ -7,6 +7,7 @@ Hours:   none; seconds.
 Result:  ``docs/results.md`` and ``keras_coda/models/shipped/*/README.md``.
 """
 
+import re
 from pathlib import Path
 
 from benchmarks import records
@@ -39,6 +40,9 @@ _SHORT = (
     (")", ""),
 )
 
+# Numbers of steps, windows and masks, which a table does not show: ", steps=25", or "(steps=25)".
+_SETTINGS = re.compile(r", (?:steps|strides|masks)=\d+|\((?:steps|strides|masks)=\d+\)")
+
 _INTRODUCTION = """# Results
 
 *Written by `python -m experiments report` from `experiments/results/*.json`; do not edit.*
@@ -58,6 +62,7 @@ _COMMANDS = """
     make evidence                                # everything, with CIFAR-10 of TensorFlow Datasets, then this page
     make evidence CIFAR10=photos/cifar10         # ... or from a folder with train/ and validation/
     python -m experiments cifar10 --grids 25 --images 192  # compare methods on fewer images: 1 hour, not a day
+    python -m experiments.compare --images .gpu/images.npz --out out  # many grids and images, on a GPU with JAX alone
     python -m experiments digits report  # some parts: digits cifar10 cifar10_s temperature_digits temperature_cifar10
 
 """
@@ -91,18 +96,18 @@ def write() -> None:
 def page() -> str:
     """Return the page, made from the parts that have results."""
     found = _records()
-    text = _INTRODUCTION + _summary(found) + _SOURCES
+    text = _INTRODUCTION + _opening(found) + _summary(found) + _SOURCES
     for part in _NETWORKS:
         if part in found:
             text += _network(found[part]["results"])
     for part in _TEMPERATURES:
         if part in found:
             text += _temperature(found[part]["results"])
-    text += _downsampling()
+    text += _downsampling(found.get("grid"))
     return text + _PROTOCOL + _COMMANDS + machines(found).rstrip() + "\n"
 
 
-def _downsampling() -> str:
+def _downsampling(grid) -> str:
     study = records.read("downsampling", RESULTS)
     order = {name: number for number, name in enumerate(downsampling.VARIANTS)}
     runs = sorted(study["results"], key=lambda run: order[run["variant"]])
@@ -122,9 +127,43 @@ def _downsampling() -> str:
         f"{settings['epochs']:g} epochs in {settings['precision']}, batches of {settings['batch']}, peak rate "
         f"{settings['rate']:g}, temperature {settings['temperature']:g}; 5,000 held-out images, maps of 500 of them. "
         f"`{study['command']}`, {study['date']}, one {study['device']['kind']}. The time was over before the third "
-        "seed of most variants. Such short trainings say nothing about long ones: `coda_s_cifar10`, trained with means "
-        "for 125 epochs, has energy 3.6 at period 2 and phases 0.9 % apart (200 images; 46 and 8.3 % before).\n\n"
+        "seed of most variants.\n\n"
+        f"{_grid(grid) if grid else ''}"
     )
+
+
+def _grid(record) -> str:
+    """The grid in the maps of the shipped networks, whose trainings were long."""
+    how = {"pooled": "means after the strided layers", "strided": "strides"}
+    networks = [
+        f"`{preset}` ({how[each['downsampling']]}): energy {_energy(each['energy_2'])} at period 2 and "
+        f"{_energy(each['energy_4'])} at period 4, phases {each['phases_2']:.1%} and {each['phases_4']:.1%} apart"
+        for preset, each in record["results"].items()
+    ]
+    images = next(iter(record["results"].values()))["images"]
+    return (
+        f"Such short trainings say nothing about long ones. The networks that come with the package, on {images} "
+        f"validation images: {'; '.join(networks)}.\n\n"
+    )
+
+
+def _energy(value) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.1f}"
+
+
+def _opening(found) -> str:
+    """The finding in two sentences: of the largest comparison, with its figure, or else of the first one."""
+    for each in (found[part]["results"] for part in _NETWORKS if part in found):
+        if len(each["methods"]) > 1:
+            compared, preset = each["methods"]["contribution maps"], each["preset"]
+            text = (
+                f"Exact contribution maps of `{preset}` beside other methods, on {compared['localization']['units']} "
+            )
+            text += f"grids and {compared['removal']['units']} images: "
+            text += _finding(each["methods"])
+            figure = f"![Both metrics for every method](results/{preset}-comparison.png)\n\n"
+            return text + (figure if "large" in each else "")
+    return ""
 
 
 def _summary(found) -> str:
@@ -135,17 +174,19 @@ def _summary(found) -> str:
             each = found[part]["results"]
             line = f"- **`{each['preset']}`**: accuracy {each['figures']['accuracy']:.1%}; the contribution maps reach "
             line += f"localization {each['localization']['mean']:.3f} and pixel removal {each['removal']['mean']:.3f}."
-            if len(each["methods"]) > 1:
-                compared, finding = each["methods"]["contribution maps"], _finding(each["methods"]).strip().strip("*")
-                line += f" Beside other methods, on {compared['localization']['units']} grids and "
-                line += f"{compared['removal']['units']} images: {finding[0].lower()}{finding[1:]}"
             lines.append(line + "\n")
     return "".join(lines) + "\n"
 
 
 def _records() -> dict:
-    found = {part: records.read(part, RESULTS) for part in _NETWORKS + _TEMPERATURES}
-    return {part: each for part, each in found.items() if each}
+    found = {part: records.read(part, RESULTS) for part in (*_NETWORKS, *_TEMPERATURES, "grid")}
+    found = {part: each for part, each in found.items() if each}
+    for part in _NETWORKS:  # a comparison on more grids and images takes the place of that in the network's own record
+        results = found[part]["results"] if part in found else {}
+        large = records.read(f"comparison_{results.get('preset')}", RESULTS)
+        if large:
+            results |= {"methods": large["results"]["methods"], "large": large}
+    return found
 
 
 def _network(results) -> str:
@@ -158,7 +199,7 @@ def _network(results) -> str:
         f"{figures['loss']:.4f}, largest completeness residual {figures['largest_residual']:.0e}.\n\n"
     )
     if len(results["methods"]) > 1:
-        text += _methods(preset, results["methods"])
+        text += _methods(preset, results["methods"], results.get("large"))
     located, removed, most = results["localization"], results["removal"], results["removal_most"]
     text += (
         f"**The contribution maps alone**: localization **{_cell(located)}** "
@@ -173,12 +214,12 @@ def _network(results) -> str:
             f"Most confident images come first, so more grids are harder: localization on all {every['units']} grids "
             f"that the validation images give is **{_cell(every)}** (one {kind}, after the training).\n\n"
         )
-    if len(results["methods"]) > 1:
+    if len(results["methods"]) > 1 and "large" not in results:  # with it, the page begins with the figure
         text += f"![Both metrics for every method](results/{preset}-comparison.png)\n\n"
     return text + f"![Contribution maps of validation images](results/{preset}-maps.png)\n\n"
 
 
-def _methods(preset, methods) -> str:
+def _methods(preset, methods, large) -> str:
     """The table of all methods, and what it says."""
     rows, compared = [], methods["contribution maps"]
     text = _finding(methods)
@@ -194,13 +235,22 @@ def _methods(preset, methods) -> str:
         rows.append(row)
     text += markdown(["method", "localization", "maps ahead by", "removal, AUC", "maps ahead by"], rows)
     if preset != "coda_digits":
-        values = [f"{_short(name)} {' and '.join(PUBLISHED[name])}" for name in methods if name in PUBLISHED]
+        plain = {name: _SETTINGS.sub("", name) for name in methods}
+        values = [
+            f"{_short(name)} {' and '.join(PUBLISHED[plain[name]])}" for name in methods if plain[name] in PUBLISHED
+        ]
         text += f"\nPublished for S-CoDA (localization and removal): {'; '.join(values)}.\n"
     text += (
         f"\nAll methods on the same {compared['localization']['units']} grids (chance 0.111) and "
         f"{compared['removal']['units']} images, whose mean probability is {compared['removal']['untouched']:.3f} "
         "before any removal. Standard errors of differences are those of the differences on each grid or image.\n\n"
     )
+    if large:
+        fewer = [f"`{name}`" for name in methods if _SETTINGS.search(name)]
+        text += (
+            f"`{large['command']}`, {large['date']}, {large['seconds']} s on one {large['device']['kind']}, float32. "
+        )
+        text += f"To save time, some methods have other settings than by default: {', '.join(fewer)}.\n\n"
     return text + (
         "Grids are made of the most confident images first, so localization falls with the number of grids. Occlusion, "
         "Integrated Gradients and gradient × input use an encoding of zeros as their reference, as the removal metric "
@@ -222,6 +272,7 @@ def _finding(methods) -> str:
 
 def _short(method) -> str:
     """A method's name for a table that fits a page, such as "Occlusion 5, gray window"."""
+    method = _SETTINGS.sub("", method)
     for long, short in _SHORT:
         method = method.replace(long, short)
     return method

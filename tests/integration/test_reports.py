@@ -1,10 +1,12 @@
 """Pages of measured figures are written by programs from stored results, and show no internal targets."""
 
 import re
+import shutil
 from pathlib import Path
 
 import pytest
 
+from benchmarks import records
 from benchmarks.speed import report as of_benchmarks
 from experiments import report as of_experiments
 
@@ -14,6 +16,23 @@ ROOT = Path(__file__).resolve().parents[2]
 @pytest.mark.parametrize("report", [of_benchmarks, of_experiments], ids=["benchmarks", "experiments"])
 def test_the_page_is_what_its_program_writes(report):
     assert report.PAGE.read_text(encoding="utf-8") == report.page()
+
+
+def test_the_page_begins_with_the_largest_comparison(monkeypatch, tmp_path):
+    shutil.copytree(of_experiments.RESULTS, tmp_path / "results")
+    monkeypatch.setattr(of_experiments, "RESULTS", tmp_path / "results")
+    methods = records.read("cifar10", tmp_path / "results")["results"]["methods"]
+    five = "OcclusionSensitivity(patch_size=5"
+    methods[f"{five}, strides=4)"] = methods.pop(f"{five})")
+    large = {"command": "python -m experiments.compare", "date": "today", "seconds": 7, "device": {"kind": "GPU"}}
+    records.write("comparison_coda_s_cifar10", large | {"results": {"methods": methods}}, tmp_path / "results")
+    page = of_experiments.page()
+    opening = page.split("- **`coda_s_cifar10`**")[0]
+    assert "of `coda_s_cifar10` beside other methods, on 4 grids and 64 images: **Localization: contribution" in opening
+    assert "below Occlusion 5, gray window (by 0.018 ± 0.013), Occlusion 5 (by 0.032 ± 0.015)." in opening
+    assert page.count("results/coda_s_cifar10-comparison.png") == 1 == opening.count("comparison.png")
+    assert f"other settings than by default: `{five}, strides=4)`" in page
+    assert "Occlusion 5 .563" in page.split("## `coda_xs_cifar10`")[0]
 
 
 def test_pages_for_users_show_no_missed_targets():
