@@ -158,8 +158,8 @@ class BcosConv2D(LinearConv2D):
         chosen = None
         if self.max_out > 1:
             units = ops.reshape(responses, (*ops.shape(responses)[:-1], self.filters, self.max_out))
-            chosen = ops.one_hot(ops.argmax(units, axis=-1), self.max_out, dtype=units.dtype)
             responses = ops.max(units, axis=-1)
+            chosen = _first_of(units, responses)
         if self.b == 1:
             scale = ops.ones_like(responses)
         else:  # norms and cosines in float32, also under mixed precision
@@ -196,6 +196,19 @@ class BcosConv2D(LinearConv2D):
         return {**super().get_config(), "b": self.b, "max_out": self.max_out}
 
 
+def _first_of(units, largest):
+    """Return 1 for the first unit of each channel that equals the largest, and 0 for the others, like ``units``.
+
+    In ONNX and LiteRT there is no counterpart of what ``ops.argmax`` of TensorFlow does about -0.
+    """
+    is_taken, chosen = ops.zeros_like(largest, dtype="bool"), []
+    for number in range(units.shape[-1]):
+        is_first = ops.logical_and(ops.equal(units[..., number], largest), ops.logical_not(is_taken))
+        is_taken = ops.logical_or(is_taken, is_first)
+        chosen.append(ops.cast(is_first, units.dtype))
+    return ops.stack(chosen, axis=-1)
+
+
 def _by_group(groups, images, kernel):
     """Return channels and filters of each group, for one convolution each: on CPUs TensorFlow has none of groups."""
     return zip(ops.split(images, groups, axis=-1), ops.split(kernel, groups, axis=-1), strict=True)
@@ -226,9 +239,25 @@ def _transposed(rows, kernel, strides, size):
     height, width = kernel.shape[:2]
     if strides == (1, 1) and height % 2 and width % 2:
         return _convolved(rows, ops.flip(ops.transpose(kernel, (0, 1, 3, 2)), (0, 1)), strides)
-    images = ops.conv_transpose(rows, kernel, strides, "valid", data_format="channels_last")
+    if (height, width) == (1, 1):
+        images = _spread(ops.matmul(rows, ops.transpose(kernel[0, 0])), strides)
+    else:
+        # In ONNX strides are not larger than kernels.
+        missing = [(0, max(0, stride - side)) for stride, side in zip(strides, (height, width), strict=True)]
+        weights = ops.pad(kernel, (*missing, (0, 0), (0, 0))) if any(map(any, missing)) else kernel
+        images = ops.conv_transpose(rows, weights, strides, "valid", data_format="channels_last")
     # A stride may leave pixels at the end that no patch has seen.
     margins = [(0, min(pair) - 1) for pair in zip(strides, (height, width), strict=True)]
     images = ops.pad(images, ((0, 0), *margins, (0, 0))) if any(map(any, margins)) else images
     top, left = (height - 1) // 2, (width - 1) // 2
     return images[:, top : top + size[0], left : left + size[1]]
+
+
+def _spread(images, strides):
+    """Put the pixels of images at every location that is a multiple of the strides, and zeros elsewhere."""
+    batch, rows, columns, channels = ops.shape(images)
+    down, right = strides
+    images = ops.pad(images, ((0, 0), (0, 0), (0, 0), (0, (right - 1) * channels)))
+    images = ops.reshape(images, (batch, rows, columns * right * channels))
+    images = ops.pad(images, ((0, 0), (0, 0), (0, (down - 1) * columns * right * channels)))
+    return ops.reshape(images, (batch, rows * down, columns * right, channels))

@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import warnings
 import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Self
@@ -13,10 +12,10 @@ import numpy as np
 from keras_coda import explanations
 from keras_coda.exporters import saved_model, single_file
 from keras_coda.layers.initial import weights_are_loaded
-from keras_coda.models import presets
+from keras_coda.models import graph_config, presets
 from keras_coda.models.penalized import PenalizedModel, require_full_precision
 from keras_coda.utils.checks import check_class_names, check_image_shape, require, summary
-from keras_coda.utils.errors import NewLayersWarning, UnreadableFileError, WeightsDoNotFitError
+from keras_coda.utils.errors import UnreadableFileError
 
 # Copies for images of another size. They are kept here because Keras would save copies that are attributes of the model
 # with it. No copy refers to its model, so that they are deleted together.
@@ -59,7 +58,7 @@ class ExplainableClassifier(PenalizedModel):
         dtype=None,
     ):
         # `trainable=True` would thaw layers that are frozen.
-        frozen = {} if trainable else {"trainable": False}
+        frozen = {"trainable": False} if trainable is False else {}
         super().__init__(inputs=inputs, outputs=outputs, name=name, **frozen)
         if dtype is not None:  # before `compile`, which lets Keras scale the loss under mixed_float16
             self.dtype_policy = keras.dtype_policies.get(dtype)
@@ -67,7 +66,19 @@ class ExplainableClassifier(PenalizedModel):
         self.class_names = check_class_names(class_names, self.num_classes)
         self.training_figures: dict[str, Any] = {}
         self.new_layers: tuple[str, ...] = ()
-        self.compile()
+        if not graph_config.only_shapes.get():
+            self.compile()
+
+    def get_config(self):
+        """Return the configuration of the layers, and class names; subclasses return constructor arguments."""
+        config = super().get_config()
+        own = {"class_names": self.class_names, "dtype": keras.dtype_policies.serialize(self.dtype_policy)}
+        return {**config, **own} if graph_config.is_graph(config) else config
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        """Build the network that :meth:`get_config` described."""
+        return super().from_config(graph_config.copied(config), custom_objects)
 
     def explain(
         self,
@@ -134,7 +145,7 @@ class ExplainableClassifier(PenalizedModel):
             This model itself if it has that input shape.
 
         Raises:
-            ValueError: for another number of channels.
+            ValueError: for another number of channels, or a graph with layers that take images of one size only.
         """
         shape = check_image_shape(input_shape)
         own = tuple(self.input_shape[1:])
@@ -146,7 +157,7 @@ class ExplainableClassifier(PenalizedModel):
         copies = _copies.setdefault(self, {})
         if shape not in copies or copies[shape][0] != config:
             with weights_are_loaded():
-                copies[shape] = config, type(self).from_config({**config, "input_shape": shape})
+                copies[shape] = config, graph_config.rebuilt(self, config, shape)
         copy = copies[shape][1]
         copy.set_weights(self.get_weights())
         copy.jit_compile = self.jit_compile
@@ -207,7 +218,8 @@ class ExplainableClassifier(PenalizedModel):
         Raises:
             Exception: for arguments that the constructor refuses.
         """
-        return None
+        is_own = cls.__init__ is ExplainableClassifier.__init__ and graph_config.is_graph(config)
+        return graph_config.weight_shapes(config) if is_own else None
 
     @classmethod
     def override_config(cls, config: dict, overrides: dict) -> dict:
@@ -215,6 +227,8 @@ class ExplainableClassifier(PenalizedModel):
 
         Subclasses extend it where one argument depends on another.
         """
+        if graph_config.is_graph(config):
+            graph_config.check_overrides(overrides)
         return {**config, **overrides}
 
     @classmethod
@@ -260,7 +274,7 @@ class ExplainableClassifier(PenalizedModel):
         weights = None if load_weights is False else preset.weights
         try:
             with contextlib.nullcontext() if overrides or weights is None else weights_are_loaded():
-                model = network_class(**network_class.override_config(preset.config, overrides))
+                model = network_class.from_config(network_class.override_config(preset.config, overrides))
         except Exception as error:
             if overrides or preset.weights is None:
                 raise
@@ -269,7 +283,7 @@ class ExplainableClassifier(PenalizedModel):
             source = model
             if overrides:
                 with weights_are_loaded():
-                    source = network_class(**preset.config)
+                    source = network_class.from_config(dict(preset.config))
             try:
                 keras.Model(source.inputs, source.outputs).load_weights(weights)
             except Exception as error:  # Keras and HDF5 raise many types for damaged files
@@ -279,7 +293,7 @@ class ExplainableClassifier(PenalizedModel):
                 ) from error
             if overrides:
                 model.new_layers = presets.copy_fitting_weights(source, model)
-                _report_new_layers(model, weights, overrides)
+                presets.report_new_layers(model, weights, overrides)
             if not model.new_layers:  # else the figures are another network's
                 model.training_figures = preset.facts.get("training_figures", {})
             try:
@@ -313,23 +327,3 @@ class ExplainableClassifier(PenalizedModel):
         name = keras.saving.get_registered_name(type(self))
         facts = {"training_figures": dict(self.training_figures), **self.conventions.stored()}
         presets.write(folder, name, config, save_weights, **facts)
-
-
-def _report_new_layers(model, weights, overrides):
-    """Thaw new layers and warn of them; raise ``WeightsDoNotFitError`` if all layers are new."""
-    new = [layer for layer in model.layers if layer.name in model.new_layers]
-    is_fit = len(new) < sum(bool(layer.weights) for layer in model.layers)
-    if not is_fit:
-        raise WeightsDoNotFitError(
-            f"The weights of the preset must fit the architecture. Received: '{weights}' for overrides={overrides}, "
-            "which change every layer. For another architecture train new weights: load_weights=False."
-        )
-    if new:
-        for layer in new:
-            layer.trainable = layer.trainable or "frozen" not in overrides
-        warnings.warn(
-            f"The weights of {', '.join(model.new_layers)} do not fit and are new: random, to be trained. Received: "
-            f"overrides={overrides}. The other layers have the preset's weights.",
-            NewLayersWarning,
-            stacklevel=3,
-        )

@@ -74,24 +74,24 @@ def _check_sizes(path):
     check_archive(path)
     with zipfile.ZipFile(path) as archive:
         config = json.loads(archive.read("config.json"))
-    expected = Counter(shape for shapes in map(_weight_shapes, _objects(config)) for shape in shapes)
-    missing = expected - Counter(array_shapes(path))
+    missing = Counter(_weight_shapes(config)) - Counter(array_shapes(path))
     require(not missing, "A network must have the weights of its file", missing=next(iter(missing), None))
     return config
 
 
-def _objects(config):
-    """Yield all serialized objects in the configuration of a model."""
+def _weight_shapes(config):
+    """Yield the shapes of the weights of all networks of this package in the configuration of a model."""
     waiting = [config]
     while waiting:
         value = waiting.pop()
-        if isinstance(value, dict):
-            yield value
-        if isinstance(value, (dict, list)):
+        shapes = _own_shapes(value) if isinstance(value, dict) else None
+        if shapes is not None:  # those of networks inside it among them
+            yield from shapes
+        elif isinstance(value, (dict, list)):
             waiting += value.values() if isinstance(value, dict) else value
 
 
-def _weight_shapes(serialized):
+def _own_shapes(serialized):
     found = keras.saving.get_registered_object(str(serialized.get("registered_name")))
     is_network = isinstance(found, type) and issubclass(found, ExplainableClassifier)
-    return (found.weight_shapes(serialized.get("config", {})) if is_network else None) or ()
+    return found.weight_shapes(serialized.get("config", {})) if is_network else None

@@ -5,6 +5,7 @@ import hashlib
 import inspect
 import json
 import os
+import warnings
 from collections import Counter
 from pathlib import Path
 from typing import TypeVar
@@ -13,9 +14,10 @@ import keras
 
 from keras_coda.layers.initial import weights_are_loaded
 from keras_coda.models import architectures, weights_files
+from keras_coda.models.graph_config import copied, is_graph, objects
 from keras_coda.utils.atomic import new_folder
 from keras_coda.utils.checks import require
-from keras_coda.utils.errors import UnreadableFileError
+from keras_coda.utils.errors import NewLayersWarning, UnreadableFileError, WeightsDoNotFitError
 from keras_coda.utils.reading import read_json
 
 CONFIG_FILE = "config.json"
@@ -72,7 +74,7 @@ class Preset:
     def _check_sizes(self, network_class):
         """Check the configuration before a network is built: a damaged one may ask for any number of weights."""
         parameters = inspect.signature(network_class.__init__).parameters
-        unknown = [name for name in self.config if name not in parameters]
+        unknown = [name for name in self.config if name not in parameters and not is_graph(self.config)]
         takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
         if unknown and not takes_any:
             raise self.unreadable(f"{network_class.__name__} has no {unknown[:5]}")
@@ -258,15 +260,39 @@ def copy_fitting_weights(source: keras.Model, target: keras.Model) -> tuple[str,
     return tuple(new)
 
 
+def report_new_layers(model, weights, overrides) -> None:
+    """Thaw the new layers of a network and warn of them.
+
+    Raises:
+        WeightsDoNotFitError: if all layers are new.
+    """
+    new = [layer for layer in model.layers if layer.name in model.new_layers]
+    is_fit = len(new) < sum(bool(layer.weights) for layer in model.layers)
+    if not is_fit:
+        raise WeightsDoNotFitError(
+            f"The weights of the preset must fit the architecture. Received: '{weights}' for overrides={overrides}, "
+            "which change every layer. For another architecture train new weights: load_weights=False."
+        )
+    if new:
+        for layer in new:
+            layer.trainable = layer.trainable or "frozen" not in overrides
+        warnings.warn(
+            f"The weights of {', '.join(model.new_layers)} do not fit and are new: random, to be trained. Received: "
+            f"overrides={overrides}. The other layers have the preset's weights.",
+            NewLayersWarning,
+            stacklevel=3,
+        )
+
+
 def half_precision_copy(model: keras.Model) -> keras.Model:
     """Return a plain model of the same layers with float16 variables and the same weights, rounded."""
-
-    def copy(layer):
-        config = layer.get_config()
-        return type(layer).from_config({**config, "dtype": "float16"} if layer.weights else config)
-
+    config = copied(keras.Model(model.inputs, model.outputs).get_config())
+    for each in objects(config["layers"]):
+        own = each.get("config")
+        if isinstance(own, dict) and isinstance(own.get("dtype"), dict):  # a policy; inputs have a dtype, a string
+            own["dtype"] = "float16"
     with weights_are_loaded():
-        half = keras.models.clone_model(keras.Model(model.inputs, model.outputs), clone_function=copy)
+        half = keras.Model.from_config(config)
     half.set_weights(model.get_weights())
     return half
 

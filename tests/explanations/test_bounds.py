@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 import keras_coda
-from keras_coda import CoDANet
+from keras_coda import BcosResNet, CoDANet
 from keras_coda.explanations import compiled, workload
 from keras_coda.explanations.compiled import compiled_explainer
 from keras_coda.explanations.tiles import spans
@@ -22,6 +22,9 @@ from tests.helpers.networks import assert_complete, pixels
 
 def any_size(**arguments):
     keras.utils.set_random_seed(1)
+    if "blocks" in arguments:
+        options = {"input_shape": (None, None, 2), "bottleneck": False, "filters": 4, "stem": "small"}
+        return BcosResNet(3, **{**options, **arguments})
     return CoDANet(3, **{"ranks": 2, "input_shape": (None, None, 2), "filters": (4, 3), **arguments})
 
 
@@ -65,6 +68,7 @@ def many_tiles(monkeypatch):
         ({"filters": (4, 3), "dtype": "mixed_bfloat16"}, (1, 90), {}),
         ({"filters": (4, 5, 3), "strides": (2, 1, 2), "downsampling": "blurred"}, (40, 31), {"top_k": 2}),
         ({"filters": (4, 5, 3), "strides": (2, 1, (1, 2)), "downsampling": "pooled"}, (40, 31), {"top_k": 2}),
+        ({"blocks": (1, 1)}, (40, 31), {"top_k": 2}),
     ],
 )  # fmt: skip
 def test_tiles_give_what_the_whole_image_gives(network, size, options, many_tiles, monkeypatch, eager):

@@ -12,11 +12,11 @@ import keras
 import numpy as np
 import pytest
 
-from keras_coda import CoDANet
+from keras_coda import BcosResNet, CoDANet
 from keras_coda.exporters import single_file
 from keras_coda.exporters.formats import FORMATS, Format
 from keras_coda.utils.silence import hush
-from tests.helpers.networks import pixels, small
+from tests.helpers.networks import branched, pixels, small
 
 pytestmark = pytest.mark.slow
 
@@ -68,6 +68,11 @@ NETWORKS = {
     "squash": (lambda: strided("squash"), {"top_k": 2, "linear_map": True}),
     "l2, one class, bfloat16": (lambda: strided("l2", dtype="mixed_bfloat16"), {"top_k": 1}),
     "any size, ties": (tied, {"top_k": 3}),
+    "graph": (branched, {"top_k": 2}),
+    "residual": (
+        lambda: BcosResNet(3, input_shape=(8, 8, 3), blocks=(1, 1), filters=8, groups=2, group_width=32),
+        {"top_k": 1},
+    ),
     "any size, pooled and blurred": (
         lambda: CoDANet(
             3, input_shape=(None, None, 1), downsampling=("strided", "pooled", "strided", "blurred", "strided")
