@@ -33,6 +33,7 @@ COMMANDS = (
     "compare",
     "tune",
     "export",
+    "convert",
     "presets",
 )  # in the order of the list that `keras-coda --help` shows
 

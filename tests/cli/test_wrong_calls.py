@@ -116,7 +116,26 @@ WRONG = [
     # what belongs together
     (["export", "--model", "coda_digits", "--out", "x", "--format", "onnx", "--verify"], 1, "Only a SavedModel", ()),
     (["tune", "--out", "x", "--oracle", "hyperband", "--trials", "3"], 2, "not allowed with --oracle hyperband", ()),
+    # state dicts
+    (["convert", "a.png", "--out", "x"], 2, "required: --from", ()),
+    (["convert", "--from", "keras", "a.png", "--out", "x"], 2, "invalid choice", ()),
+    (["convert", "--from", "bcos", "no.npz", "--out", "x"], 1, "'no.npz', which does not exist", ()),
+    (["convert", "--from", "bcos", "empty", "--out", "x"], 1, "'empty', a folder", ()),
+    (["convert", "--from", "bcos", "a.png", "--out", "empty"], 1, "must not exist yet", ()),
+    (["convert", "--from", "bcos", "a.png", "--out", "x", "--strides", "1,2"], 2, "not allowed with --from bcos", ()),
+    (["convert", "--from", "coda", "a.png", "--out", "x", "--strides", "1,0"], 2, "at least 1", ()),
+    (["convert", "--from", "coda", "a.png", "--out", "x", "--b", "2"], 2, "not allowed with --from coda", ()),
+    (["convert", "--from", "bcos", "a.png", "--out", "x", "--b", "0.5"], 1, "--b must be at least 1. ", ()),
+    (["convert", "--from", "bcos", "a.png", "--out", "x", "--temperature", "0"], 1, "--temperature must be", ()),
+    (["convert", "--from", "bcos", "a.png", "--out", "x", "--logit-bias", "nan"], 1, "--logit-bias must", ()),
+    (["convert", "--from", "bcos", "a.png", "--out", "x", "--crop", "8"], 2, "--resize and --crop belong", ()),
+    (["convert", "--from", "bcos", "a.png", "--out", "x", "--crop", "8", "--resize", "7"], 1, "must not exceed", ()),
+    (["convert", "--from", "bcos", "a.png", "--out", "x", "--crop", "8", "--resize", "9", "--image-size", "8"], 2,
+     "not allowed with --image-size", ()),
+    (["convert", "--from", "bcos", "a.png", "--out", "x", "--class-names", "no.txt"], 1, "'no.txt', which does", ()),
+    (["convert", "--from", "bcos", "a.png", "--out", "x", "--class-names", "empty"], 1, "must be a text file", ()),
     # extras
+    (["convert", "--from", "bcos", "net.pth", "--out", "x"], 1, "keras-coda[torch]", ("torch",)),
     (["compare", "--model", "coda_digits", "--out", "x"], 1, "keras-coda[posthoc]", ("tf_explain",)),
     (["tune", "--out", "x"], 1, "keras-coda[tune]", ("keras_tuner",)),
     (["explore"], 1, "keras-coda[explore]", ("gradio",)),
@@ -142,7 +161,7 @@ def outcomes(tmp_path_factory):
         *(f"folds/{fold}/{name}" for fold in "ab" for name in ("cat", "dog")),
     ):
         (folder / name).mkdir(parents=True)
-    for name in ("a.png", "a.mp4", "old.mp4", "half/config.json", "hidden/@eaDir/a.png", "text.keras"):
+    for name in ("a.png", "a.mp4", "old.mp4", "half/config.json", "hidden/@eaDir/a.png", "text.keras", "net.pth"):
         (folder / name).write_text("{}")
     (folder / "bad.csv").write_text("file,cat,dog\nb.png,0,1\na.png,2,1\n")
     (folder / "good.csv").write_text("file,cat,dog\na.png,1,1\n")
