@@ -236,6 +236,7 @@ def load_data_for(model, args: argparse.Namespace):
         validation_split=args.validation_split,
         validation=args.validation_data,
         window=model.window if reads_files(args.data) else None,
+        preparation=_preparation_for(model, args),
         augment=False,
         seed=args.seed,
         data_dir=args.data_dir,
@@ -257,6 +258,21 @@ def load_data_for(model, args: argparse.Namespace):
             stacklevel=2,
         )
     return data
+
+
+def _preparation_for(model, args):
+    """Return the preparation of a network if it makes the images that were asked for; warn if that is impossible."""
+    prepared = model.preparation
+    if prepared is None or args.image_size not in (None, (prepared.crop, prepared.crop)):
+        return None
+    if reads_files(args.data):
+        return prepared
+    warnings.warn(
+        f"Only image files are prepared as the network's {prepared} says. Received: data {args.data!r}, whose images "
+        "are scaled to cover the network's size and cut to it.",
+        stacklevel=3,
+    )
+    return None
 
 
 def print_table(rows: Iterable[Sequence]) -> None:

@@ -13,13 +13,16 @@ import numpy as np
 from keras_coda.data.images import check_image, image_size, read_image
 from keras_coda.data.label_tables import read_tables
 from keras_coda.data.listing import EXTENSIONS, Images, find_parts, subfolders
+from keras_coda.data.preparation import Preparation
 from keras_coda.data.resizing import resize
 from keras_coda.utils.checks import require
 from keras_coda.utils.class_names import as_text
 from keras_coda.utils.errors import ImagesLeftOutWarning, UnreadableImageError
 
 
-def load_folder(folder: str, size, validation_split: float, verify: bool, seed: int, window=None) -> tuple:
+def load_folder(
+    folder: str, size, validation_split: float, verify: bool, seed: int, window=None, preparation=None
+) -> tuple:
     """Prepare a folder of class folders, see `keras_coda.data.load`.
 
     The files are split, and ordered in each epoch, as `keras.utils.image_dataset_from_directory` does it for the same
@@ -31,10 +34,14 @@ def load_folder(folder: str, size, validation_split: float, verify: bool, seed: 
     """
     found = find_images(folder)
     parts = [[(path, label) for label, paths in enumerate(part.values()) for path in paths] for part in found]
-    return _prepared(folder, parts, tuple(map(as_text, found[0])), size, validation_split, verify, seed, window)
+    return _prepared(
+        folder, parts, tuple(map(as_text, found[0])), size, validation_split, verify, seed, window, preparation
+    )
 
 
-def load_tables(source: str, validation, size, validation_split: float, verify: bool, seed: int, window=None) -> tuple:
+def load_tables(
+    source: str, validation, size, validation_split: float, verify: bool, seed: int, window=None, preparation=None
+) -> tuple:
     """Prepare images with the labels of one or two CSV files, see `keras_coda.data.load`.
 
     Returns:
@@ -42,10 +49,10 @@ def load_tables(source: str, validation, size, validation_split: float, verify: 
     """
     tables = read_tables(source, validation)
     parts = [list(zip(table.paths, table.labels, strict=True)) for table in tables]
-    return _prepared(source, parts, tables[0].class_names, size, validation_split, verify, seed, window)
+    return _prepared(source, parts, tables[0].class_names, size, validation_split, verify, seed, window, preparation)
 
 
-def _prepared(source, parts, class_names, size, validation_split, verify, seed, window):
+def _prepared(source, parts, class_names, size, validation_split, verify, seed, window, preparation):
     """Check, split and shuffle lists of ``(path, label)``."""
     if verify:
         verify_images([path for part in parts for path, _ in part])
@@ -61,7 +68,7 @@ def _prepared(source, parts, class_names, size, validation_split, verify, seed, 
     loaded = []
     for is_sorted, part in zip((False, comes_split), parts, strict=True):
         files, labels = zip(*part, strict=True)
-        loaded.append((Files(files, size, is_sorted, window), np.array(labels, "int32")))
+        loaded.append((Files(files, size, is_sorted, window, preparation), np.array(labels, "int32")))
     return tuple(loaded), class_names, (*size, 3), tuple(map(len, parts))
 
 
@@ -74,12 +81,14 @@ class Files:
         size: height and width that images are scaled to cover, and cut to.
         is_sorted: whether they come class by class: whoever looks at the first ones would see one class.
         window: of files with 16 bits per channel, see :func:`~keras_coda.data.read_image`.
+        preparation: what makes images of that size of photos, or None.
     """
 
     paths: Sequence[str]
     size: tuple[int, int]
     is_sorted: bool
     window: tuple[float, float] | None = None
+    preparation: Preparation | None = None
     dtype = np.dtype("float32")
 
     @property
@@ -95,8 +104,9 @@ class Files:
         return resize(self.read(self.paths[index]), self.size)
 
     def read(self, path) -> np.ndarray:
-        """Read one file at its own size, ``(H, W, 3)`` float32."""
-        return read_image(path, 3, window=self.window).astype("float32")
+        """Read one file, prepared or at its own size, ``(H, W, 3)`` float32."""
+        pixels = read_image(path, 3, window=self.window)
+        return pixels.astype("float32") if self.preparation is None else self.preparation(pixels)
 
 
 def find_images(folder: str) -> list[dict[str, list[str]]]:

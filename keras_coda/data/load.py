@@ -14,6 +14,7 @@ from keras_coda.data.augmenting import AUGMENTATIONS, Plan
 from keras_coda.data.digits import load_digits
 from keras_coda.data.folders import load_folder, load_tables
 from keras_coda.data.label_tables import is_table
+from keras_coda.data.preparation import Preparation
 from keras_coda.data.tfds import load_tfds
 from keras_coda.utils.checks import check_finite, check_int, check_window, require
 
@@ -84,6 +85,7 @@ def load(
     seed: int = 0,
     data_dir: str | os.PathLike | None = None,
     window: tuple[float, float] | None = None,
+    preparation: Preparation | dict | None = None,
 ) -> Data:
     """Load images and labels for training and validation.
 
@@ -122,6 +124,8 @@ def load(
         data_dir: where TFDS keeps its data; None for its default.
         window: `(low, high)`, the values of files with 16 bits per channel that become the pixels 0 and 255; None for
             0 and 65535. Only with a folder or CSV file. A network that is built for the data keeps it.
+        preparation: how photos of a folder or CSV file become images instead, a `Preparation` or its fields:
+            `model.preparation` of a network that was trained elsewhere.
 
     Returns:
         A `Data`.
@@ -162,13 +166,20 @@ def load(
     are_files, window = comes_as_table or (not is_digits and os.path.isdir(source)), check_window(window)
     rule = "`window` belongs to image files, in folders or CSV files"
     require(are_files or window is None, rule, source=source, window=window)
+    preparation = Preparation.of(preparation)
+    if preparation is not None:
+        rule = "`preparation` belongs to image files, and says their size"
+        given = {"source": source, "image_size": image_size, "resize_ratio": resize_ratio}
+        side = preparation.crop
+        require(are_files and image_size in (None, (side, side)) and ratio == 1, rule, **given)
+        image_size = side, side
 
     name = source
     if is_digits:
         loaded = load_digits(validation_split, seed)
     elif are_files:
         name = os.path.basename(os.path.abspath(source))
-        files = (image_size and _scale(image_size, ratio), validation_split, verify, seed, window)
+        files = (image_size and _scale(image_size, ratio), validation_split, verify, seed, window, preparation)
         loaded = load_tables(source, validation, *files) if comes_as_table else load_folder(source, *files)
     else:
         loaded = load_tfds(source, image_size, validation_split, seed, data_dir)

@@ -1,5 +1,6 @@
 """Claims about networks whose photos are resized and cut: all that reads files does it, and files keep it."""
 
+import argparse
 import json
 
 import numpy as np
@@ -12,6 +13,7 @@ from keras_coda.explanations import explain_files
 from keras_coda.explanations.predictions import predict_files
 from keras_coda.models import Conventions
 from keras_coda.models.files import load_network
+from keras_coda_cli import common
 from tests.helpers.image_files import file_of
 
 PREPARATION = Preparation(resize=10, crop=8)
@@ -91,6 +93,36 @@ def test_exported_networks_prepare_files(model, photo):
     assert Signatures.of(model).preparation == PREPARATION
     with pytest.raises(ValueError, match="that of the images that the network's preparation makes. Received: image_si"):
         Signatures.of(network((None, None)), image_size=9)
+
+
+def test_folders_are_loaded_as_files_are_explained(photo, tmp_path):
+    path, expected = photo
+    for name in ("a/0.png", "a/1.png", "b/0.png", "b/1.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(path.read_bytes())
+    options = {"augment": False, "validation_split": 0.25}
+    data = keras_coda.data.load(tmp_path, preparation={"resize": 10, "crop": 8}, **options)
+    assert data.image_shape == (8, 8, 3)
+    np.testing.assert_allclose(next(iter(data.validation))[0][0], expected, atol=1e-4)
+    arguments = argparse.Namespace(data=str(tmp_path), image_size=None, batch_size=2, validation_split=0.25,
+                                   validation_data=None, seed=0, data_dir=None)  # fmt: skip
+    for size in ((8, 8), (None, None)):
+        model = keras_coda.CoDANet(2, input_shape=(*size, 3), filters=(2,), ranks=2)
+        model.preparation = PREPARATION
+        loaded = common.load_data_for(model, argparse.Namespace(**vars(arguments)))
+        np.testing.assert_allclose(next(iter(loaded.validation))[0][0], expected, atol=1e-4)
+    for wrong in ({"image_size": 9}, {"resize_ratio": 1.5}):
+        with pytest.raises(ValueError, match="`preparation` belongs to image files, and says their size. Received: "):
+            keras_coda.data.load(tmp_path, preparation=PREPARATION, **options, **wrong)
+
+
+def test_a_data_set_that_cannot_be_prepared_is_reported(tmp_path):
+    model = keras_coda.CoDANet(10, input_shape=(8, 8, 1), filters=(10,), ranks=2)
+    model.preparation = PREPARATION
+    arguments = argparse.Namespace(data="digits", image_size=None, batch_size=2, validation_split=0.25,
+                                   validation_data=None, seed=0, data_dir=None)  # fmt: skip
+    with pytest.warns(UserWarning, match="Only image files are prepared"):
+        common.load_data_for(model, arguments)
 
 
 @pytest.mark.slow
