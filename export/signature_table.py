@@ -19,9 +19,9 @@ _BLOCK = re.compile(
 )
 
 _PROMISE = (
-    "**Completeness.** For every image b and map k, `contributions[b, k].sum() + bias[b]` equals "
-    "`logits[b, classes[b, k]]` up to `residual[b, k]`, which is computed for every answer and is float32 rounding: "
-    "well below 1e-3 for logits of usual size."
+    "**Completeness.** For every image b and map k, `contributions[b, k].sum() + bias[b]`, plus `offsets[b, k]` if "
+    "there are any, equals `logits[b, classes[b, k]]` up to `residual[b, k]`, which is computed for every answer and "
+    "is float32 rounding: well below 1e-3 for logits of usual size."
 )
 
 

@@ -92,6 +92,9 @@ MAPS = {
     ),
     "residual": Tensor("float32", "BK", "completeness error, logit units, see below"),
     "bias": Tensor("float32", "B", "the logit of an image without any contribution, logit units; one for all images"),
+    "offsets": Tensor(
+        "float32", "BK", "what constants of inner layers add to the logit of `classes`, logit units", is_optional=True
+    ),  # of networks with such constants
     "linear_map": Tensor(
         "float32", "BKHWD", "weights of the encoded image `[x, 1-x]`, logit units per unit of it", is_optional=True
     ),

@@ -73,8 +73,6 @@ class Signatures:
             ValueError: if the model is not explainable, ``top_k`` not in [1, classes], or the size not the network's.
         """
         decomposition = Decomposition.of(model)
-        rule, fix = "Exported maps have one bias for all images", "Leave out constants inside the network"
-        require(not decomposition.has_offsets(), rule, fix, model=model.name, has_inner_offsets=True)
         count = decomposition.num_classes
         require(check_int("top_k", top_k) <= count, f"`top_k` must not exceed the {count} classes", top_k=top_k)
         own = decomposition.input_shape[:2]
@@ -119,6 +117,7 @@ class Signatures:
         logits = results["logits"]
         chosen = ops.take_along_axis(logits, results["classes"], axis=1)
         total = ops.sum(results["contributions"], axis=(2, 3)) + self.decomposition.bias
+        total = total + results["offsets"] if "offsets" in results else total
         bias = ops.zeros_like(logits[:, 0]) + self.decomposition.bias
         residual = ops.abs(total - chosen)
         return {**results, "probabilities": ops.sigmoid(logits), "residual": residual, "bias": bias}

@@ -200,6 +200,7 @@ def _replayed(folder, request: Request, outputs: dict[str, np.ndarray]) -> Repla
     residual = None
     if {"contributions", "bias", "classes", "logits"} <= set(outputs):
         total = outputs["contributions"].sum((2, 3), dtype="float64") + outputs["bias"][:, None]
+        total = total + outputs.get("offsets", 0)
         explained = np.take_along_axis(outputs["logits"], outputs["classes"], axis=1)
         residual = float(np.abs(total - explained).max())
     return Replayed(signature, batch_size, residual)

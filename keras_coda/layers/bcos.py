@@ -158,8 +158,9 @@ class BcosConv2D(LinearConv2D):
         chosen = None
         if self.max_out > 1:
             units = ops.reshape(responses, (*ops.shape(responses)[:-1], self.filters, self.max_out))
+            largest = ops.top_k(units, 1)[1][..., 0]  # Keras' argmax does not convert to ONNX and LiteRT
+            chosen = ops.one_hot(largest, self.max_out, dtype=units.dtype)
             responses = ops.max(units, axis=-1)
-            chosen = _first_of(units, responses)
         if self.b == 1:
             scale = ops.ones_like(responses)
         else:  # norms and cosines in float32, also under mixed precision
@@ -194,19 +195,6 @@ class BcosConv2D(LinearConv2D):
     def get_config(self):
         """Return the constructor's arguments."""
         return {**super().get_config(), "b": self.b, "max_out": self.max_out}
-
-
-def _first_of(units, largest):
-    """Return 1 for the first unit of each channel that equals the largest, and 0 for the others, like ``units``.
-
-    In ONNX and LiteRT there is no counterpart of what ``ops.argmax`` of TensorFlow does about -0.
-    """
-    is_taken, chosen = ops.zeros_like(largest, dtype="bool"), []
-    for number in range(units.shape[-1]):
-        is_first = ops.logical_and(ops.equal(units[..., number], largest), ops.logical_not(is_taken))
-        is_taken = ops.logical_or(is_taken, is_first)
-        chosen.append(ops.cast(is_first, units.dtype))
-    return ops.stack(chosen, axis=-1)
 
 
 def _by_group(groups, images, kernel):

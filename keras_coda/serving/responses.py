@@ -10,7 +10,9 @@ from keras_coda.exporters import schema
 from keras_coda.serving.errors import IncompleteMaps, InvalidAnswer
 from keras_coda.serving.requests import Request
 
-_COMPLETE = 1e-5  # |Σ contributions + bias - logit|, relative to Σ |contributions| + |bias| + |logit|
+_COMPLETE = (
+    1e-5  # |Σ contributions + bias + offsets - logit|, relative to Σ |contributions| + |bias + offsets| + |logit|
+)
 _NAME = 1000  # bytes, the most in the name of a class
 _INT32 = np.iinfo("int32")
 _EQUAL = 1e-5  # allowed difference of a number that the client computes again, relative to max(1, |number|)
@@ -113,15 +115,18 @@ def read_explanation(request: Request, outputs: Mapping, class_names: Sequence[s
         _check_equal("logits of classes", explained, _largest(logits, classes.shape[1]))
     bias = found["bias"]
     _require((bias == bias[0]).all(), "bias", "be one for all images", bias=bias[:10].tolist())
+    offsets = found.get("offsets")
+    constants = float(bias[0]) + np.zeros(classes.shape) + (0 if offsets is None else offsets)
     return Explanation(
         images=found["images"] if request.images is None else request.images,
         logits=logits,
         probabilities=found["probabilities"],
         classes=classes,
         contributions=found["contributions"],
-        residual=_residual(found["contributions"], float(bias[0]), explained),  # the server's own is not relied on
+        residual=_residual(found["contributions"], constants, explained),  # the server's own is not relied on
         bias=float(bias[0]),
         linear_map=found.get("linear_map"),
+        offsets=offsets,
         class_names=_all_names(class_names, logits.shape[1], names),
     )
 
@@ -132,13 +137,13 @@ def _check_logits(found):
     _check_equal("probabilities", found["probabilities"], expected)
 
 
-def _residual(maps, bias, explained):
-    """Return ``|Σ contributions + bias - logit|`` (B, K), float32, or raise."""
+def _residual(maps, constants, explained):
+    """Return ``|Σ contributions + constants - logit|`` (B, K), float32, or raise."""
     explained = explained.astype("float64")
-    total = maps.sum(axis=(2, 3), dtype="float64") + bias
+    total = maps.sum(axis=(2, 3), dtype="float64") + constants
     residual = np.abs(total - explained)
     # Rounding errors of float32 grow with what is added up, which may be far more than the sum.
-    allowed = _COMPLETE * (np.abs(maps).sum(axis=(2, 3), dtype="float64") + abs(bias) + np.abs(explained))
+    allowed = _COMPLETE * (np.abs(maps).sum(axis=(2, 3), dtype="float64") + np.abs(constants) + np.abs(explained))
     if not (residual <= allowed).all():
         image, rank = np.argwhere(~(residual <= allowed))[0].tolist()
         raise IncompleteMaps(

@@ -11,6 +11,7 @@ from keras_coda.exporters.bare_tensorflow import SavedModelRunError, run_signatu
 from keras_coda.exporters.protos import read_signatures
 from keras_coda.layers import factored
 from keras_coda.utils import atomic
+from tests.helpers.graphs import of_all_kinds
 from tests.helpers.networks import assert_complete, pixels, small
 from tests.helpers.serving_helpers import encoded
 
@@ -63,6 +64,18 @@ def test_bare_tensorflow_serves_what_keras_explains_from_every_signature(tmp_pat
                 best = np.take_along_axis(by_rank.probabilities, by_rank.classes, axis=1)
                 np.testing.assert_allclose(served[f"{twin}/top_probabilities"], best, atol=1e-6)
     np.testing.assert_array_equal(served["contributions_bytes/images"], images)
+
+
+def test_bare_tensorflow_serves_networks_with_branches(tmp_path):
+    model, shape = of_all_kinds(), (9, 7, 3)
+    model.export(tmp_path / "1", top_k=2)
+    images = pixels(3, shape)
+    explanation = model.explain(images, top_k=2)
+    (served,) = run_signatures(tmp_path / "1", [("contributions", {"images": images.astype("float32")})])
+    for key in ("logits", "contributions", "offsets"):
+        np.testing.assert_allclose(served[key], getattr(explanation, key), atol=1e-5 * np.abs(served[key]).max())
+    total = served["contributions"].sum((2, 3)) + served["bias"][:, None] + served["offsets"]
+    np.testing.assert_allclose(total, explanation.explained_logits, rtol=1e-5, atol=1e-5)
 
 
 def assert_names(served, classes, model):

@@ -16,7 +16,8 @@ from keras_coda import BcosResNet, CoDANet
 from keras_coda.exporters import single_file
 from keras_coda.exporters.formats import FORMATS, Format
 from keras_coda.utils.silence import hush
-from tests.helpers.networks import branched, pixels, small
+from tests.helpers.graphs import of_all_kinds
+from tests.helpers.networks import pixels, small
 
 pytestmark = pytest.mark.slow
 
@@ -64,11 +65,11 @@ def tied():
 
 
 NETWORKS = {
+    "branches": (of_all_kinds, {"top_k": 2, "linear_map": True}),
     "digits": (lambda: CoDANet.from_preset("coda_digits"), {"top_k": 3}),
     "squash": (lambda: strided("squash"), {"top_k": 2, "linear_map": True}),
     "l2, one class, bfloat16": (lambda: strided("l2", dtype="mixed_bfloat16"), {"top_k": 1}),
     "any size, ties": (tied, {"top_k": 3}),
-    "graph": (branched, {"top_k": 2}),
     "residual": (
         lambda: BcosResNet(3, input_shape=(8, 8, 3), blocks=(1, 1), filters=8, groups=2, group_width=32),
         {"top_k": 1},
@@ -101,13 +102,13 @@ def converted(format, tmp_path_factory):
 def assert_agrees(outputs, explanation):
     """Everything within rounding of Keras, dtypes and shapes included."""
     logits = explanation.explained_logits
-    for name in {"logits", "contributions", "linear_map", "probabilities", "classes"} & set(outputs):
+    for name in {"logits", "contributions", "linear_map", "probabilities", "classes", "offsets"} & set(outputs):
         expected = getattr(explanation, name)
         assert outputs[name].dtype == expected.dtype
         np.testing.assert_allclose(outputs[name], expected, rtol=0, atol=1e-5 * max(1e-3, np.abs(expected).max()))
     assert (outputs["residual"] <= 1e-4 * np.maximum(1, np.abs(logits))).all()
     np.testing.assert_allclose(outputs["bias"], np.full(len(logits), explanation.bias), rtol=1e-6)
-    total = outputs["contributions"].sum((2, 3)) + outputs["bias"][:, None]
+    total = outputs["contributions"].sum((2, 3)) + outputs["bias"][:, None] + outputs.get("offsets", 0)
     chosen = np.take_along_axis(outputs["logits"], outputs["classes"], axis=1)
     np.testing.assert_allclose(total, chosen, rtol=1e-4, atol=1e-4)
 
@@ -120,8 +121,10 @@ def test_other_runtimes_explain_batches_of_any_length_as_keras_does(converted, f
         images = pixels(batch, (height or 9 + batch, width or 13, channels), seed=batch).astype("float32")
         images[0] = 0.0 if batch == 3 else images[0]  # black: patches without norm
         outputs = RUN[format](file, images=images)
-        assert set(outputs) == {"images", *OUTPUTS, *(["linear_map"] if "linear_map" in options else [])}
-        assert_agrees(outputs, model.explain(images, **options))
+        explanation = model.explain(images, **options)
+        more = [name for name in ("linear_map", "offsets") if getattr(explanation, name) is not None]
+        assert set(outputs) == {"images", *OUTPUTS, *more}
+        assert_agrees(outputs, explanation)
 
 
 @pytest.mark.parametrize("format", ["litert"], indirect=True)
