@@ -70,10 +70,7 @@ NETWORKS = {
     "squash": (lambda: strided("squash"), {"top_k": 2, "linear_map": True}),
     "l2, one class, bfloat16": (lambda: strided("l2", dtype="mixed_bfloat16"), {"top_k": 1}),
     "any size, ties": (tied, {"top_k": 3}),
-    "residual": (
-        lambda: BcosResNet(3, input_shape=(8, 8, 3), blocks=(1, 1), filters=8, groups=2, group_width=32),
-        {"top_k": 1},
-    ),
+    "residual": (lambda: BcosResNet(3, input_shape=(8, 8, 3), blocks=(1, 1), filters=8, groups=2), {"top_k": 1}),
     "any size, pooled and blurred": (
         lambda: CoDANet(
             3, input_shape=(None, None, 1), downsampling=("strided", "pooled", "strided", "blurred", "strided")
