@@ -12,6 +12,8 @@ from keras_coda import BcosConv2D, DAUConv2D, GlobalAveragePooling2D, LinearConv
 from tests.helpers.graphs import SHAPE, PositionCode, encoded, head, of_all_kinds, with_offsets
 from tests.helpers.networks import assert_complete, pixels
 
+pytestmark = pytest.mark.any_backend
+
 
 def check(model, images=None, **options):
     images = pixels(2, SHAPE) if images is None else images
