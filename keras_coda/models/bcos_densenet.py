@@ -1,12 +1,12 @@
 """BcosDenseNet: densely connected networks of B-cos transforms."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Unpack
 
 import keras
 
 from keras_coda.models.architectures import densenet_weight_shapes
-from keras_coda.models.bcos_net import STEMS, BcosNet, Layers
+from keras_coda.models.bcos_net import STEMS, BcosNet, BcosOptions, Layers
 from keras_coda.utils.checks import check_int, require
 
 
@@ -25,15 +25,8 @@ class BcosDenseNet(BcosNet):
         bottleneck_factor: int; each layer reduces what it sees to this many times ``growth`` channels.
         stem: ``"large"``: a 7x7 convolution with stride 2, normalization and average pooling; ``"small"``: a 3x3
             convolution alone.
-        b: see :class:`BcosResNet`, like all further arguments.
-        max_out: int.
-        temperature: float > 0.
-        logit_bias: float or None.
-        class_names: one string per class, or None.
-        pixel_dropout: float in [0, 1).
-        name: name of the model.
-        dtype: dtype policy of the layers.
-        frozen: names of the layers whose weights training does not change, or None.
+        **options: ``b``, ``max_out``, ``temperature``, ``logit_bias``, ``class_names``, ``pixel_dropout``, ``name``,
+            ``dtype``, ``trainable`` and ``frozen``, see :class:`BcosResNet`.
 
     Input: images ``(batch, height, width, channels)``, any real dtype, pixels in [0, 255].
     Output: logits ``(batch, num_classes)``, float32; their sigmoids are the class probabilities.
@@ -62,16 +55,7 @@ class BcosDenseNet(BcosNet):
         filters: int = 64,
         bottleneck_factor: int = 4,
         stem: str = "large",
-        b: float = 2.0,
-        max_out: int = 1,
-        temperature: float = 1.0,
-        logit_bias: float | None = None,
-        class_names: Sequence[str] | None = None,
-        pixel_dropout: float = 0.0,
-        name: str | None = None,
-        dtype=None,
-        trainable: bool = True,
-        frozen: Sequence[str] | None = None,
+        **options: Unpack[BcosOptions],
     ):
         blocks = tuple(check_int("blocks", count) for count in blocks)
         require(blocks, "`blocks` must have one entry for each block", blocks=blocks)
@@ -99,9 +83,6 @@ class BcosDenseNet(BcosNet):
 
         config = {"blocks": blocks, "growth": growth, "filters": filters, "bottleneck_factor": bottleneck_factor,
                   "stem": stem}  # fmt: skip
-        options: dict[str, Any] = {"b": b, "max_out": max_out, "temperature": temperature, "logit_bias": logit_bias}
-        options |= {"class_names": class_names, "pixel_dropout": pixel_dropout, "name": name, "dtype": dtype}
-        options |= {"trainable": trainable, "frozen": frozen}
         super().__init__(features, "classifier", config, num_classes=num_classes, input_shape=input_shape, **options)
 
     @classmethod

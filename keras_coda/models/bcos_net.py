@@ -3,7 +3,7 @@
 import dataclasses
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypedDict
 
 import keras
 
@@ -45,6 +45,21 @@ class Layers:
         return AveragePooling2D(pool_size, strides, padding, dtype=self.dtype, name=name)(x)
 
 
+class BcosOptions(TypedDict, total=False):
+    """Arguments that all B-cos networks share; :class:`BcosNet` has their defaults."""
+
+    b: float
+    max_out: int
+    temperature: float
+    logit_bias: float | None
+    class_names: Sequence[str] | None
+    pixel_dropout: float
+    name: str | None
+    dtype: Any
+    trainable: bool
+    frozen: Sequence[str] | None
+
+
 class BcosNet(ExplainableClassifier):
     """Base of :class:`BcosResNet` and :class:`BcosDenseNet`.
 
@@ -74,16 +89,16 @@ class BcosNet(ExplainableClassifier):
         *,
         num_classes: int,
         input_shape: Sequence[int | None],
-        b: float,
-        max_out: int,
-        temperature: float,
-        logit_bias: float | None,
-        class_names: Sequence[str] | None,
-        pixel_dropout: float,
-        name: str | None,
-        dtype,
-        trainable: bool,
-        frozen: Sequence[str] | None,
+        b: float = 2.0,
+        max_out: int = 1,
+        temperature: float = 1.0,
+        logit_bias: float | None = None,
+        class_names: Sequence[str] | None = None,
+        pixel_dropout: float = 0.0,
+        name: str | None = None,
+        dtype=None,
+        trainable: bool = True,
+        frozen: Sequence[str] | None = None,
     ):
         num_classes = check_int("num_classes", num_classes)
         require(num_classes >= 2, "`num_classes` must be at least 2 (two classes: 2)", num_classes=num_classes)

@@ -1,12 +1,12 @@
 """BcosResNet: residual networks of B-cos transforms."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Unpack
 
 import keras
 
 from keras_coda.models.architectures import resnet_weight_shapes
-from keras_coda.models.bcos_net import STEMS, BcosNet, Layers
+from keras_coda.models.bcos_net import STEMS, BcosNet, BcosOptions, Layers
 from keras_coda.utils.checks import check_int, require
 
 
@@ -65,21 +65,15 @@ class BcosResNet(BcosNet):
         groups: int = 1,
         group_width: int = 64,
         stem: str = "large",
-        b: float = 2.0,
-        max_out: int = 1,
-        temperature: float = 1.0,
-        logit_bias: float | None = None,
-        class_names: Sequence[str] | None = None,
-        pixel_dropout: float = 0.0,
-        name: str | None = None,
-        dtype=None,
-        trainable: bool = True,
-        frozen: Sequence[str] | None = None,
+        **options: Unpack[BcosOptions],
     ):
         blocks = tuple(check_int("blocks", count) for count in blocks)
         require(blocks, "`blocks` must have one entry for each stage", blocks=blocks)
         require(stem in STEMS, f"`stem` must be one of {STEMS}", stem=stem)
         filters, groups = check_int("filters", filters), check_int("groups", groups)
+        is_wide = filters * check_int("group_width", group_width) >= 64
+        rule = "Groups of the first stage have filters * group_width // 64 channels, which must be 1 or more"
+        require(is_wide, rule, filters=filters, group_width=group_width)
         rule = "Only bottlenecks have `groups` and `group_width`"
         require(bottleneck or (groups, group_width) == (1, 64), rule, groups=groups, group_width=group_width)
 
@@ -101,9 +95,6 @@ class BcosResNet(BcosNet):
 
         config = {"blocks": blocks, "bottleneck": bottleneck, "filters": filters, "groups": groups,
                   "group_width": group_width, "stem": stem}  # fmt: skip
-        options: dict[str, Any] = {"b": b, "max_out": max_out, "temperature": temperature, "logit_bias": logit_bias}
-        options |= {"class_names": class_names, "pixel_dropout": pixel_dropout, "name": name, "dtype": dtype}
-        options |= {"trainable": trainable, "frozen": frozen}
         super().__init__(features, "fc", config, num_classes=num_classes, input_shape=input_shape, **options)
 
     @classmethod
