@@ -120,7 +120,7 @@ class Images:
             found = Explanation.load(self._folder / "out" / "image.npz")
             np.testing.assert_array_equal(found.images[0], fitting((8, 8))(read_image(path, 1)))
         pixels = read_image(path, 3)
-        assert pixels.dtype == np.uint8
+        assert pixels.dtype in (np.uint8, np.float32)  # the latter for 16 bits per channel
         assert served is None or np.array_equal(served, pixels), "exported networks see other pixels"
         return RIGHT
 

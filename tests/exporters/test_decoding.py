@@ -9,10 +9,12 @@ from PIL import Image
 
 from keras_coda import data
 from keras_coda.data.images import fitting, read_image
+from keras_coda.exporters import lint_saved_model
 from keras_coda.exporters.decoding import decode, decode_pixels
 from keras_coda.utils.errors import UnreadableImageError
 from tests.helpers.datasets import fill
 from tests.helpers.image_files import file_of, orientation, png_of
+from tests.helpers.networks import small
 
 pytestmark = pytest.mark.slow
 
@@ -244,3 +246,23 @@ def test_damaged_files_are_errors(kind):
     for cut in (2, 5, 20, len(file) // 2):
         with pytest.raises(tf.errors.OpError):
             decoded(file[:cut], 3)
+
+
+def test_an_export_reads_16_bits_with_the_window_of_its_network_and_decides(tmp_path):
+    model = small(input_shape=(8, 7, 3))
+    model.compile(multi_label=True)
+    model.window = (1000, 5000)
+    files = [png_of(np.random.default_rng(i).integers(0, 8000, (8, 7, 1 + 2 * i)).astype("uint16"), 16) for i in (0, 1)]
+    (tmp_path / "0.png").write_bytes(files[0])
+    (tmp_path / "1.png").write_bytes(files[1])
+    expected = model.explain([tmp_path / "0.png", tmp_path / "1.png"])
+    model.thresholds = expected.probabilities.mean(axis=0)
+    model.export(tmp_path / "export" / "1", warmup=False)
+    served = tf.saved_model.load(str(tmp_path / "export" / "1")).signatures
+    found = served["serving_default_bytes"](image_bytes=tf.constant(files))
+    np.testing.assert_array_equal(found["decisions"], model.decide(expected.probabilities))
+    assert found["decisions"].numpy().any(axis=0).all()
+    explained = served["contributions_bytes"](image_bytes=tf.constant(files))
+    np.testing.assert_allclose(explained["images"], expected.images, atol=1e-4)
+    np.testing.assert_allclose(explained["contributions"], expected.contributions, atol=1e-4)
+    assert lint_saved_model(tmp_path / "export" / "1") == []
