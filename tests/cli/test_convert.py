@@ -55,6 +55,7 @@ def test_images_are_read_as_the_options_say(tmp_path, stem, options, size, prepa
     assert model.b == (1.5 if "--b" in options else 2.0)
 
 
+@pytest.mark.any_backend
 def test_checkpoints_of_coda_nets_are_converted(tmp_path):
     out, golden = tmp_path / "net", GOLDEN / "squash_3layer.npz"
     assert run("convert", "--from", "coda", golden, "--out", out, "--logit-bias", -1, "--strides", "1,2,1") == 0

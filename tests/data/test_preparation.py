@@ -19,6 +19,7 @@ def by_pillow(image, resize, crop):
     return np.asarray(resized.crop((left, top, left + crop, top + crop)))
 
 
+@pytest.mark.any_backend
 @pytest.mark.parametrize("size", SIZES, ids=str)
 @pytest.mark.parametrize(("resize", "crop"), [(25, 22), (25, 21), (24, 24), (13, 7)])
 def test_pixels_are_those_of_pillow_before_rounding(size, resize, crop):
@@ -45,6 +46,7 @@ def test_graphs_give_the_same_pixels(size, channels):
     np.testing.assert_allclose(found, preparation(image), atol=1e-4)
 
 
+@pytest.mark.any_backend
 def test_only_the_part_that_is_kept_is_computed():
     image = np.broadcast_to(np.uint8(7), (2, 10**7, 3))  # the shares of all columns would be 2 GB
     np.testing.assert_allclose(Preparation(25, 22)(image), 7, rtol=1e-6)

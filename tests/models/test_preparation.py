@@ -38,6 +38,7 @@ def photo(tmp_path_factory):
     return path, PREPARATION(pixels)
 
 
+@pytest.mark.any_backend
 @pytest.mark.parametrize("size", [(8, 8), (None, None)], ids=str)
 def test_files_and_images_of_pillow_are_prepared_and_arrays_are_not(size, photo):
     path, expected = photo
@@ -95,6 +96,7 @@ def test_exported_networks_prepare_files(model, photo):
         Signatures.of(network((None, None)), image_size=9)
 
 
+@pytest.mark.any_backend
 def test_folders_are_loaded_as_files_are_explained(photo, tmp_path):
     path, expected = photo
     for name in ("a/0.png", "a/1.png", "b/0.png", "b/1.png"):
