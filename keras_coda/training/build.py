@@ -71,6 +71,11 @@ def network(
                 raise
             notes.append("The preset's weights do not fit this network: it starts from random weights.")
             model = ExplainableClassifier.from_preset(preset, load_weights=False, **overrides)
+    if model.window != data.window:
+        own, had = (
+            f"{window[0]:g} to {window[1]:g}" for window in (data.window or (0, 65535), model.window or (0, 65535))
+        )
+        notes.append(f"16-bit images are read with the window {own}, as the data are; the preset has {had}.")
     model.window = data.window
     if data.multi_label or model.multi_label:
         model.compile(multi_label=data.multi_label)

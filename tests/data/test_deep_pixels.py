@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from keras_coda import CoDANet, data
+from keras_coda import CoDANet, data, training
 from keras_coda.data import images, read_image
 from keras_coda.explanations import explain_files, predict_files
 from keras_coda.explorer.sessions import Picture
@@ -204,3 +204,12 @@ def test_opened_images_of_pillow_give_the_pixels_of_their_files():
     for file in (png_of(deep(5, 6, 1), 16), tiff_of(deep(5, 6, 1)), tiff_of(deep(5, 6, 1), ">")):
         opened = Image.open(io.BytesIO(file))
         np.testing.assert_array_equal(images.pillow_pixels(opened, 1, WINDOW), read_image(file, 1, window=WINDOW))
+
+
+def test_a_network_gets_the_window_of_its_data_and_says_so(scans, network, tmp_path):
+    network.save_to_preset(tmp_path / "preset")
+    for window, told in ((None, ["0 to 65535, as the data are; the preset has 1000 to 1200."]), ((1000, 1200), [])):
+        loaded = data.load(scans, window=window, validation_split=0.5, verify=False)
+        model, notes = training.network(tmp_path / "preset", loaded)
+        assert model.window == window
+        assert [note.partition("the window ")[2] for note in notes if "window" in note] == told
