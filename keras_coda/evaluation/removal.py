@@ -248,8 +248,8 @@ def _warn_of_missing(found, n_images, found_classes, num_classes, stacklevel):
 def _removed_counts(image_shape, decomposition, fraction, points):
     """Return how many pixels are removed at each point: increasing ints from 0 to about ``fraction`` of the pixels."""
     encoded = tuple(decomposition.encoder.compute_output_shape((None, *image_shape)))
-    rule = "Pixels can be removed only from an encoding as large as the image"
-    require(encoded[1:3] == image_shape[:2], rule, image=image_shape, encoded=encoded[1:])
+    rule = "Pixels can be removed only from an encoding (height, width, channels)"
+    require(len(encoded) == 4, rule, image=image_shape, encoded=encoded[1:])
     num_pixels = image_shape[0] * image_shape[1]
     counts = np.unique(np.rint(np.linspace(0, fraction, points + 1) * num_pixels).astype(int))
     require(len(counts) > 1, "`fraction` must be at least one pixel", fraction=fraction, pixels=num_pixels)

@@ -79,6 +79,7 @@ class Contrast:
             class_names=[*known, *(f"{this} − {that}" for this, that in self.names)],
             labels=self.labels if labels is None else labels,
             quantity="difference",
+            wrt=self.wrt,
             **kwargs,
         )
 

@@ -79,6 +79,13 @@ class Decomposition:
         """Constant that the last layer adds to the contributions of each class."""
         return float(self.chain[-1].offset)
 
+    @property
+    def features(self) -> str | None:
+        """Name of the layer from which on maps are exact, if the encoder does more than to encode single pixels."""
+        (*size, _), (*new_size, _) = self.encoder.input_shape[1:], self.encoder.output_shape[1:]
+        learns = any(layer.weights and type(layer).__name__ != "Normalization" for layer in self.encoder.layers)
+        return self.activations if learns or size != new_size else None
+
     def has_offsets(self, depth: int = 0) -> bool:
         """Return whether inner layers from a depth on add constants, which maps from there on cannot contain."""
         inner = [layer.has_offset for layer in self.chain[depth:-1]]

@@ -51,7 +51,9 @@ def explain(
         classes: which classes to explain: None for the predicted one, an index or a name for all images, ``(B,)`` for
             one per image, or ``(B, K)``; ``(K,)`` for one image without a batch axis.
         top_k: explain the classes of the ``top_k`` largest logits, largest first, instead.
-        wrt: name of an inner layer to whose output the contributions refer; None for the pixels.
+        wrt: name of an inner layer to whose output the contributions refer; None for the pixels, or for the features
+            if a conventional network precedes the dynamic-linear layers: maps are exact from there on, and the
+            explanation's ``wrt`` names the layer.
         linear_map: whether to return the linear map as well (2c times the memory of a map).
         batch_size: images explained at a time; memory grows with it. None: up to 32, as many as need about 1 GB. A
             single image that needs more is explained in tiles, with the same result.
@@ -107,7 +109,7 @@ def explain(
         probabilities=sigmoid(logits),
         residual=np.abs(total - explained).astype("float32"),
         bias=decomposition.bias,
-        wrt=wrt,
+        wrt=decomposition.features if wrt is None else wrt,
         class_names=class_names,
         **fields,
     )

@@ -41,7 +41,7 @@ def attributions(
     """
     name, size = name_of(explainer), images.shape[1:3]
     if explainer is None:
-        explanation = explain(model, images, classes, verbose=False)
+        explanation = explain(model, images, classes, verbose=False).enlarged()
         return _checked(name, explanation.contributions, (*classes.shape, *size))
     if hasattr(explainer, "of_classes"):
         together = to_numpy(explainer.of_classes(model, images, classes.copy()))

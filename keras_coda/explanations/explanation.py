@@ -38,7 +38,7 @@ class Explanation:
             follow them. They belong to no pixel.
         linear_map: None, or ``(B, K, H, W, 2c)``: the weights ``W_{0→L}(x)`` of the encoded image ``[x, 1-x]``
             (if ``wrt`` names an inner layer, the weights of its output).
-        wrt: name of the layer whose output the contributions refer to.
+        wrt: name of the layer whose output the contributions refer to, from which on they are exact; None: the pixels.
         class_names: None, or one name per class.
         labels: the true classes ``(B,)``, or None if they are unknown.
     """
@@ -91,6 +91,19 @@ class Explanation:
     def explained_logits(self) -> np.ndarray:
         """Logits of the classes that were explained, ``(B, K)``."""
         return np.take_along_axis(self.logits, self.classes, axis=1)
+
+    def enlarged(self) -> "Explanation":
+        """Return the explanation with maps as large as the images, for view and for comparisons; sums stay the same.
+
+        The contribution of a location of an inner layer is divided evenly among the pixels that it covers. That these
+        are the pixels it comes from is not said: maps are exact for the locations of the layer ``wrt``.
+        """
+        size = self.images.shape[1:3]
+        if self.contributions.shape[2:] == size:
+            return self
+        rows, columns = (_cover(*pair) for pair in zip(size, self.contributions.shape[2:], strict=True))
+        maps = np.einsum("Hh,bkhw,Ww->bkHW", rows, self.contributions, columns, optimize=True)
+        return dataclasses.replace(self, contributions=maps.astype("float32"))
 
     def contrast(self, this=None, that=None) -> Contrast:
         """Explain why one class and not another: subtract their maps. The result is as exact as the maps.
@@ -175,6 +188,7 @@ class Explanation:
             probabilities=np.take_along_axis(self.probabilities, self.classes, axis=1),
             class_names=self.class_names,
             labels=self.labels if labels is None else labels,
+            wrt=self.wrt,
             **kwargs,
         )
 
@@ -263,6 +277,14 @@ class Explanation:
 
     def _arrays(self) -> dict[str, np.ndarray]:
         return {name: value for name, value in vars(self).items() if isinstance(value, np.ndarray)}
+
+
+def _cover(pixels: int, locations: int) -> np.ndarray:
+    """Return which share of each of the locations along one axis lies in each of the pixels: (pixels, locations)."""
+    edges = np.arange(pixels + 1) * (locations / pixels)  # of the pixels, in units of locations
+    first, last = np.arange(locations), np.arange(1, locations + 1)
+    overlap = np.minimum(edges[1:, None], last) - np.maximum(edges[:-1, None], first)
+    return np.maximum(overlap, 0)
 
 
 def _fit(shapes) -> bool:

@@ -7,7 +7,10 @@ from keras_coda.layers.dynamic_linear import linearize_chain
 
 
 class MaskedModel(keras.Model):
-    """Logits of images ``(batch, H, W, c)`` whose encoding is multiplied by ``keep (batch, H, W, 1)``."""
+    """Logits of images ``(batch, H, W, c)`` whose encoding is multiplied by ``keep (batch, H, W, 1)``.
+
+    Features of a conventional network are multiplied by the share of their pixels that is kept.
+    """
 
     def __init__(self, decomposition):
         super().__init__(name="masked", dtype="float32")
@@ -17,4 +20,7 @@ class MaskedModel(keras.Model):
         """Return logits ``(batch, classes)`` of ``[images, keep]``."""
         images, keep = inputs
         encoded = ops.cast(self.encoder(images, training=False), "float32")
+        size = tuple(encoded.shape[1:3])
+        if size != tuple(keep.shape[1:3]):
+            keep = ops.image.resize(keep, size, "bilinear", antialias=True, data_format="channels_last")
         return linearize_chain(self.chain, encoded * keep)[0]

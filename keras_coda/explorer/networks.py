@@ -166,7 +166,8 @@ class Network:
 
     def _explain(self, model, images, class_):
         classes = None if class_ is None else [[class_]]
-        return model.explain(images, classes, linear_map=True, verbose=False, class_names=self.class_names)
+        found = model.explain(images, classes, linear_map=True, verbose=False, class_names=self.class_names)
+        return found.enlarged()
 
     @functools.cached_property
     def _masked(self):

@@ -11,7 +11,9 @@ from keras_coda.layers.dynamic_linear import Chain as Chain
 from keras_coda.layers.dynamic_linear import DynamicLinear as DynamicLinear
 from keras_coda.layers.dynamic_linear import ResidualSum as ResidualSum
 from keras_coda.layers.encoding import AddInverse as AddInverse
+from keras_coda.layers.encoding import FeatureEncoding as FeatureEncoding
 from keras_coda.layers.encoding import PixelDropout as PixelDropout
+from keras_coda.layers.frozen import FrozenModel as FrozenModel
 from keras_coda.layers.head import GlobalAveragePooling2D as GlobalAveragePooling2D
 from keras_coda.layers.head import GlobalSumPooling2D as GlobalSumPooling2D
 from keras_coda.layers.head import LogitScaling as LogitScaling

@@ -10,6 +10,7 @@ from keras_coda.models.bcos_resnet import BcosResNet as BcosResNet
 from keras_coda.models.classifier import ExplainableClassifier as ExplainableClassifier
 from keras_coda.models.coda_net import CoDANet as CoDANet
 from keras_coda.models.conventions import Conventions as Conventions
+from keras_coda.models.hybrid import hybrid as hybrid
 from keras_coda.models.losses import ClassAccuracy as ClassAccuracy
 from keras_coda.models.losses import OneVsAllCrossentropy as OneVsAllCrossentropy
 from keras_coda.models.multi_label import LabelAccuracy as LabelAccuracy

@@ -108,27 +108,22 @@ def resized(config: dict, input_shape: Sequence[int | None]) -> dict:
         input_shape: ``(height, width, channels)``.
     """
     config = copied(config)
-    names = set(_strings(config["input_layers"]))
-    for serialized in config["layers"]:
-        if serialized.get("name") in names:
-            serialized["config"]["batch_shape"] = (None, *input_shape)
-        elif is_graph(own := serialized.get("config", {})):
-            _free(own)
-        serialized.pop("build_config", None)  # of the former size
+    for found in objects(config["layers"]):
+        found.pop("build_config", None)  # of the former size
+        own = found.get("config")
+        if isinstance(own, dict) and is_graph(own):  # a model inside it
+            _set_size(own, (None, None))
+    _set_size(config, tuple(input_shape)[:2])
     return config
 
 
-def _free(config):
-    """Let nested models take images of any size."""
+def _set_size(config, size):
+    """Let a graph take images of a size."""
     names = set(_strings(config["input_layers"]))
     for serialized in config["layers"]:
-        own = serialized.get("config", {})
-        if is_graph(own):
-            _free(own)
-        shape = own.get("batch_shape")
+        shape = serialized.get("config", {}).get("batch_shape")
         if serialized.get("name") in names and shape and len(shape) == 4:
-            own["batch_shape"] = (shape[0], None, None, shape[-1])
-        serialized.pop("build_config", None)
+            serialized["config"]["batch_shape"] = (shape[0], *size, shape[-1])
 
 
 def rebuilt(model: keras.Model, config: dict, input_shape: Sequence[int | None]):

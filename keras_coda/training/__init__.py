@@ -20,6 +20,9 @@ from keras_coda.training.checkpointing import MODEL as MODEL
 from keras_coda.training.checkpointing import TENSORBOARD as TENSORBOARD
 from keras_coda.training.checkpointing import epochs_done as epochs_done
 from keras_coda.training.checkpointing import is_finished as is_finished
+from keras_coda.training.features import cached_features as cached_features
+from keras_coda.training.features import feature_data as feature_data
+from keras_coda.training.features import split_at_features as split_at_features
 from keras_coda.training.recipes import Recipe as Recipe
 from keras_coda.training.recipes import recipe as recipe
 from keras_coda.training.schedules import cosine_schedule as cosine_schedule

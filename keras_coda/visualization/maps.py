@@ -41,6 +41,7 @@ def plot_contributions(
     colorbar: bool = True,
     max_images: int = 16,
     quantity: str = "logit",
+    wrt: str | None = None,
 ) -> "Figure":
     """Draws images beside the contributions of their pixels to the logits of classes.
 
@@ -65,6 +66,7 @@ def plot_contributions(
         colorbar: Bool. Whether to draw the color scale at the end of every row.
         max_images: Int. Only the first `max_images` images are drawn, with a warning if there are more.
         quantity: Str, what a map sums to, for captions.
+        wrt: Str, the layer from which on maps are exact, for captions; `None` for the pixels.
 
     Returns:
         A `matplotlib.figure.Figure`. Save it with `save_picture`.
@@ -86,7 +88,7 @@ def plot_contributions(
     limits = color_limit(np.abs(contributions).reshape(shape[0], 1, -1), percentile)
     styles = [{"cmap": COLORS, "vmin": -limit, "vmax": limit} for limit in limits]
     bar = f"contribution\nto the {quantity}" if colorbar else None
-    return _draw(images, contributions, classes, notes, styles, class_names, labels, max_images, bar)
+    return _draw(images, contributions, classes, notes, styles, class_names, labels, max_images, bar, wrt=wrt)
 
 
 def plot_linear_map(
@@ -144,13 +146,24 @@ def _name(index, class_names):
 
 
 def _draw(
-    images, maps, classes, notes, styles, class_names, labels, max_images, colorbar=None, background="white", key=None
+    images,
+    maps,
+    classes,
+    notes,
+    styles,
+    class_names,
+    labels,
+    max_images,
+    colorbar=None,
+    background="white",
+    key=None,
+    wrt=None,
 ):
     """Draws one row per image: the image and its maps `(B, K, h, w, ...)`.
 
     `notes (B, K, lines)` are the lines below the class in the captions; `styles`, one dict per image, are arguments of
     `imshow`; `colorbar` is what is written above the color scale, or `None` to leave it out; `key` are the entries of a
-    legend beside the first row, or `None`.
+    legend beside the first row, or `None`; `wrt` is the layer that the maps refer to, or `None`.
     """
     batch, targets = maps.shape[:2]
     images = real_array("images", images, (batch, None, None, None), "(B, H, W, C)")
@@ -165,6 +178,8 @@ def _draw(
             labels = class_labels(replace_names(labels, class_names), None, batch)
             called = [_name(label, class_names) for label in labels]
         titles = [[label, "true class"] for label in called]
+    if wrt is not None:
+        titles = [[*title, f"maps: from {wrt} on"] for title in titles]
     if max_images < 1:
         raise ValueError(f"`max_images` must be positive. Received: {max_images=}")
     if batch > max_images:

@@ -1,0 +1,148 @@
+"""Claims about hybrids: a frozen or trained trunk, exact maps from the features on, and features kept on the disk."""
+
+import dataclasses
+
+import keras
+import numpy as np
+import pytest
+
+from keras_coda.evaluation import pixel_removal
+from keras_coda.explanations.decomposition import Decomposition
+from keras_coda.explanations.explainers import attributions
+from keras_coda.explanations.masking import MaskedModel
+from keras_coda.models import ExplainableClassifier, hybrid
+from keras_coda.training.features import cached_features, feature_data, split_at_features
+from tests.helpers import quarters
+from tests.helpers.networks import assert_complete, pixels
+
+
+def trunk(size=8):
+    images = keras.Input((size, size, 1))
+    x = keras.layers.Conv2D(6, 3, padding="same", activation="relu", name="first")(images)
+    x = keras.layers.Dropout(0.5)(keras.layers.BatchNormalization()(x))
+    x = keras.layers.MaxPooling2D(name="pool")(x)
+    x = keras.layers.Conv2D(5, 1, activation="relu", name="second")(x)
+    return keras.Model(images, keras.layers.GlobalAveragePooling2D(name="mean")(x), name="trunk")
+
+
+def make(**options):
+    keras.utils.set_random_seed(0)
+    arguments = {"layer": "pool", "filters": (6, 4), "ranks": 2, "temperature": 2.0, "class_names": "abcd"}
+    own = options.pop("trunk", None) or trunk()
+    return hybrid(own, 4, **{**arguments, "preprocessing": keras.layers.Rescaling(1 / 255), **options})
+
+
+def test_maps_are_exact_from_the_features_on_and_say_so():
+    explanation = make().explain(pixels(3, (8, 8, 1)), top_k=2)
+    assert_complete(explanation)
+    assert explanation.wrt == "pool"
+    assert explanation.contributions.shape == (3, 2, 4, 4)
+    assert "by the output of 'pool'" in repr(explanation)
+    texts = [text.get_text() for axes in explanation.plot().axes for text in axes.texts]
+    assert "maps: from pool on" in texts
+    assert make().explain(pixels(1, (8, 8, 1)), wrt="dau_1").wrt == "dau_1"
+
+
+@pytest.mark.parametrize("size", [(8, 8), (7, 9), (4, 4)])
+def test_enlarged_maps_are_as_large_as_the_images_and_have_the_same_sums(size):
+    explanation = make().explain(pixels(2, (8, 8, 1)))
+    images = np.zeros((2, *size, 1), "float32")
+    enlarged = type(explanation)(**{**vars(explanation), "images": images}).enlarged()
+    assert enlarged.contributions.shape == (2, 1, *size)
+    total = explanation.contributions.sum((2, 3))
+    np.testing.assert_allclose(enlarged.contributions.sum((2, 3)), total, rtol=1e-4, atol=1e-5)
+    if size == (8, 8):  # each location is four pixels
+        blocks = enlarged.contributions.reshape(2, 1, 4, 2, 4, 2).sum((3, 5))
+        np.testing.assert_allclose(blocks, explanation.contributions, rtol=1e-5)
+
+
+@pytest.mark.parametrize("is_trained", [False, True])
+def test_a_frozen_trunk_stays_as_it_is_and_another_is_trained(is_trained):
+    model = make(trainable_trunk=is_trained)
+    (part,) = [layer for layer in model.layers if layer.name == "trunk_part"]
+    before = part.get_weights()
+    images, labels = pixels(8, (8, 8, 1)), np.arange(8) % 4
+    model.fit(images, labels, epochs=1, batch_size=4, verbose=0)
+    unchanged = [np.array_equal(old, new) for old, new in zip(before, part.get_weights(), strict=True)]
+    assert not all(unchanged) if is_trained else all(unchanged)
+    assert model.trainable_weights
+
+
+def test_files_keep_everything(tmp_path):
+    model, images = make(), pixels(2, (8, 8, 1))
+    model.save_to_preset(tmp_path / "net")
+    loaded = ExplainableClassifier.from_preset(tmp_path / "net")
+    np.testing.assert_array_equal(loaded.explain(images).contributions, model.explain(images).contributions)
+    assert len(loaded.trainable_weights) == len(model.trainable_weights)
+    assert loaded.class_names == tuple("abcd")
+    assert model.with_input_shape((None, None, 1)).explain(pixels(1, (12, 10, 1))).contributions.shape == (1, 1, 6, 5)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"layer": "poll"}, r"`layer` must be a layer of the trunk. Received: layer='poll'. Similar: pool"),
+        ({"layer": None}, r"must be one feature map .*Received: layer='mean', shapes=\[\(None, 5\)\]"),
+        ({"trunk": keras.Sequential()}, r"one input of images. Received: inputs=\[\], type='Sequential'"),
+        ({"filters": (6, 3)}, "The last entry of `filters` must equal `num_classes`"),
+    ],
+)
+def test_wrong_arguments_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        make(**options)
+
+
+@pytest.mark.usefixtures("eagerly")
+def test_metrics_take_maps_as_large_as_images_and_remove_features_by_their_share_of_pixels():
+    model, images, classes = make(), pixels(4, (8, 8, 1)).astype("float32"), np.array([[0], [1], [2], [3]], "int32")
+    maps = attributions(None, model, images, classes)
+    np.testing.assert_allclose(maps, model.explain(images, classes).enlarged().contributions)
+    masked = MaskedModel(Decomposition.of(model))
+    keep = np.ones((4, 8, 8, 1), "float32")
+    logits = model(images)
+    np.testing.assert_allclose(masked([images, keep]), logits, atol=1e-5)
+    assert np.abs(masked([images, keep * (np.arange(8) < 4)[:, None]]) - logits).max() > 1e-4
+    assert np.isfinite(pixel_removal(model, [(images, classes[:, 0])], n_images=4, points=3, verbose=False).curve).all()
+
+
+# === Features on the disk ===
+
+
+def test_training_on_cached_features_gives_the_same_weights(tmp_path):
+    images, labels = pixels(24, (8, 8, 1)), np.arange(24) % 4
+    trained = []
+    for is_cached in (False, True):
+        model = make()
+        part, head = split_at_features(model)
+        head.compile(keras.optimizers.SGD(0.1))
+        model.compile(keras.optimizers.SGD(0.1))
+        fitted, inputs = (head, cached_features(part, images, tmp_path)) if is_cached else (model, images)
+        fitted.fit(inputs, labels, epochs=3, batch_size=8, shuffle=False, verbose=0)
+        trained.append(model.get_weights())
+    for one, other in zip(*trained, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6)
+
+
+def test_features_are_computed_once_and_again_for_other_weights_images_or_a_damaged_file(tmp_path, monkeypatch):
+    part, _ = split_at_features(make())
+    images = pixels(300, (8, 8, 1))
+    first = cached_features(part, images, tmp_path)
+    files = sorted(tmp_path.iterdir())
+    assert len(files) == 2
+    with monkeypatch.context() as patch:
+        patch.setattr(type(part), "predict", None)  # nothing is computed
+        np.testing.assert_array_equal(cached_features(part, images, tmp_path), first)
+    files[0].write_bytes(files[0].read_bytes()[:200])
+    np.testing.assert_allclose(cached_features(part, images, tmp_path), first, atol=1e-6)
+    part.set_weights([weight * 1.1 for weight in part.get_weights()])
+    assert np.abs(cached_features(part, images, tmp_path) - first).max() > 1e-3
+    assert len(list(tmp_path.iterdir())) == 4
+    with pytest.raises(ValueError, match=r"as the trunk takes them. Received: images=\(2, 9, 8, 1\)"):
+        cached_features(part, pixels(2, (9, 8, 1)), tmp_path)
+
+
+def test_only_features_of_frozen_trunks_and_unchanged_images_are_kept(tmp_path):
+    with pytest.raises(ValueError, match="the trunk must be frozen"):
+        split_at_features(make(trainable_trunk=True))
+    with pytest.raises(ValueError, match="must not be augmented. Received: augmentation='flip_crop'"):
+        feature_data(make(), dataclasses.replace(quarters.make_data(), augmentation="flip_crop"), tmp_path)
