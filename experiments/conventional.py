@@ -8,9 +8,14 @@ convolutions with batch normalization, after arXiv 1409.1556), and this package'
     python -m experiments.conventional --images .gpu/images.npz --out out --network resnet20 --epochs 30
     python -m experiments.conventional report --out out                       # a Markdown table of what is there
 
+Each network has a file, ``<out>/conventional_NETWORK.json``, written when it is trained and measured. A training that
+would not end within ``--seconds`` is given up after its first steps, and the same command begins it anew; put the files
+that are there into ``--out`` on another machine. ``experiments.report`` shows those in ``experiments/results``.
+
 Machine: one GPU; a small ``--epochs`` for a CPU.
-Hours:   0.2 on an NVIDIA H100 for 60 epochs of all networks, estimated from the speed of `coda_s_cifar10` there. It has
-         not been run.
+Hours:   estimated, not measured: 0.17 for 60 epochs of all networks on one NVIDIA H200, in two calls of 540 s.
+         `coda_s_cifar10` takes 3.9 s per epoch there, as measured in another training; the others are assumed to take
+         at most 1.2 s, and compiling 15 s for each.
 Result:  none yet.
 """
 
@@ -22,9 +27,12 @@ import time
 from pathlib import Path
 
 from benchmarks.gpu.__main__ import XLA_FLAGS
+from experiments.time_limit import Budget, OutOfTimeError
 
 CONVENTIONAL = ("resnet20", "vgg")
 NETWORKS = (*CONVENTIONAL, "bcos_resnet20_cifar10", "coda_xs_cifar10", "coda_s_cifar10")
+PREFIX = "conventional_"  # of the files of results
+RESERVE = 20  # seconds for the evaluation
 SETTINGS = {"batch": 128, "epochs": 60.0, "rate": 2e-3, "precision": "bfloat16", "augment": "strong"}
 
 
@@ -94,8 +102,15 @@ def operations(model) -> int:
     return sum(math.prod(layer.kernel.shape) * math.prod(layer.output.shape[1:-1]) for layer in weighted)
 
 
-def run(args) -> None:
-    """Train and measure the networks that are missing."""
+def run(args, start: float) -> None:
+    """Train and measure the networks that are missing, as long as there is time."""
+    try:
+        _run(args, start + args.seconds - RESERVE)
+    except OutOfTimeError as error:
+        print(f"no time is left ({error}): the same command continues, or use fewer --epochs", flush=True)
+
+
+def _run(args, end):
     import keras
 
     from benchmarks import records
@@ -103,14 +118,20 @@ def run(args) -> None:
     from benchmarks.gpu import device, networks
     from benchmarks.gpu.step import Trainer
     from benchmarks.gpu.training import train_epochs
+    from keras_coda.utils.checks import require
 
     args.out.mkdir(parents=True, exist_ok=True)
     data = datasets.load(args.images, args.held_out)
     settings = {name: getattr(args, name) for name in SETTINGS}
     images = len(data.images)
     for network in args.network:
-        if (args.out / f"{network}.json").is_file():
+        found = records.read(PREFIX + network, args.out)
+        if found:
+            rule, is_same = "Networks are compared with the same settings", found["results"]["settings"] == settings
+            require(is_same, rule, "Choose another --out", network=network, settings=settings)
             continue
+        began, budget = time.monotonic(), Budget(end)  # of one network: their speeds differ
+        budget.check(0)
         keras.utils.set_random_seed(args.seed)
         model = build(network, data, args.precision)
         chunk = min(50, images // args.batch)
@@ -118,8 +139,13 @@ def run(args) -> None:
         options = {"precision": args.precision, "batch": args.batch, "chunk": chunk, "seed": args.seed, **changes}
         trainer = Trainer(model, data.images, data.labels, **options)
         compiled = trainer.compile()
+
+        def check(seconds, left, budget=budget):
+            budget.spent(1, seconds)
+            budget.check(left)
+
         start = time.monotonic()
-        log = train_epochs(trainer, args.epochs, args.rate)
+        log = train_epochs(trainer, args.epochs, args.rate, check)
         seconds = time.monotonic() - start
         trainer.weights_to(model)
         with networks.PRECISIONS["float32"].scope():
@@ -135,17 +161,23 @@ def run(args) -> None:
             "compile_seconds": compiled,
             "log": log,
         }
-        records.write(network, device.described("experiments.conventional") | {"results": result}, args.out)
+        about = device.described("experiments.conventional") | {"seconds": round(time.monotonic() - began)}
+        records.write(PREFIX + network, about | {"results": result}, args.out)
         print(network, {name: value for name, value in result.items() if name != "log"}, flush=True)
 
 
-def report(out: Path) -> str:
-    """Return a Markdown table of the networks in ``out``."""
-    found = [json.loads(file.read_text())["results"] for name in NETWORKS if (file := out / f"{name}.json").is_file()]
+def stored(folder: Path) -> list[dict]:
+    """Return the records of the networks in a folder."""
+    files = (folder / f"{PREFIX}{name}.json" for name in NETWORKS)
+    return [json.loads(file.read_text(encoding="utf-8")) for file in files if file.is_file()]
+
+
+def table(found: list[dict]) -> str:
+    """Return a Markdown table of records."""
     lines = ["| network | accuracy | parameters | multiply-adds | seconds per epoch |", "|---|---:|---:|---:|---:|"]
-    for each in found:
+    for each in (record["results"] for record in found):
         lines.append(
-            f"| {each['network']} | {each['accuracy']:.2%} | {each['parameters']:,} | {each['macs'] / 1e6:,.0f} M | "
+            f"| `{each['network']}` | {each['accuracy']:.2%} | {each['parameters']:,} | {each['macs'] / 1e6:,.0f} M | "
             f"{each['seconds_per_epoch']:.1f} |"
         )
     return "\n".join(lines)
@@ -153,6 +185,7 @@ def report(out: Path) -> str:
 
 def main() -> None:
     """Run what is missing, or print the report."""
+    start = time.monotonic()
     parser = argparse.ArgumentParser(prog="python -m experiments.conventional")
     parser.add_argument("mode", nargs="?", choices=("run", "report"), default="run")
     parser.add_argument("--images", default="random", metavar="FILE", help="of `python -m benchmarks.gpu pack`")
@@ -163,12 +196,13 @@ def main() -> None:
     choices = {"augment": ("flip_crop", "strong"), "precision": ("float32", "tf32", "bfloat16")}
     for name, default in SETTINGS.items():
         parser.add_argument(f"--{name}", type=type(default), default=default, choices=choices.get(name))
+    parser.add_argument("--seconds", type=float, default=540, help="end no training later")
     args = parser.parse_args()
     if args.mode == "report":
-        return print(report(args.out))
+        return print(table(stored(args.out)))
     os.environ["KERAS_BACKEND"] = "jax"
     os.environ.setdefault("XLA_FLAGS", XLA_FLAGS)
-    run(args)
+    run(args, start)
 
 
 if __name__ == "__main__":

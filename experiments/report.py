@@ -12,7 +12,7 @@ from pathlib import Path
 
 from benchmarks import records
 from benchmarks.records import machines, markdown
-from experiments import cards, downsampling
+from experiments import cards, conventional, downsampling
 from experiments.networks import ROOT
 
 RESULTS = Path(__file__).parent / "results"
@@ -103,8 +103,24 @@ def page() -> str:
     for part in _TEMPERATURES:
         if part in found:
             text += _temperature(found[part]["results"])
-    text += _downsampling(found.get("grid"))
+    text += _conventional() + _downsampling(found.get("grid"))
     return text + _PROTOCOL + _COMMANDS + machines(found).rstrip() + "\n"
+
+
+def _conventional() -> str:
+    found = conventional.stored(RESULTS)
+    if not found:
+        return ""
+    settings, seconds = found[0]["results"]["settings"], sum(each["seconds"] for each in found)
+    return (
+        "## Beside conventional networks\n\n"
+        "The same images, augmentation, batches, optimizer and epochs for all; networks of this package are trained "
+        "anew, not the shipped ones. Accuracy on the held-out images ([program](../experiments/conventional.py)).\n\n"
+        f"{conventional.table(found)}\n\n"
+        f"{settings['epochs']:g} epochs in {settings['precision']}, batches of {settings['batch']}, peak rate "
+        f"{settings['rate']:g}, augmentation '{settings['augment']}'. `{found[0]['command']}`, {found[0]['date']}, "
+        f"{seconds} s on one {found[0]['device']['kind']}.\n\n"
+    )
 
 
 def _downsampling(grid) -> str:

@@ -151,11 +151,29 @@ def train(
     return figures
 
 
-def train_epochs(trainer: Trainer, epochs: float, rate: float) -> list[list[float]]:
-    """Train for a number of epochs instead of a time; return the loss and accuracy of every chunk of steps."""
+def train_epochs(
+    trainer: Trainer, epochs: float, rate: float, check: Callable[[float, int], None] = lambda seconds, left: None
+) -> list[list[float]]:
+    """Train for a number of epochs instead of a time.
+
+    Args:
+        trainer: compiled.
+        epochs: rounded to whole chunks of steps.
+        rate: the largest learning rate.
+        check: called after each chunk with the seconds that it took and the number of chunks that are left; it may
+            raise, to end the training.
+
+    Returns:
+        the loss and accuracy of every chunk.
+    """
     steps = trainer.chunk * max(1, round(epochs * len(trainer.labels) / trainer.batch / trainer.chunk))
     rates = schedule(np.arange(steps) / steps, rate).reshape(-1, trainer.chunk)
-    return [[float(value) for value in trainer.run(each)] for each in rates]
+    log: list[list[float]] = []
+    for number, each in enumerate(rates, 1):
+        start = time.monotonic()
+        log.append([float(value) for value in trainer.run(each)])  # waits for the device
+        check(time.monotonic() - start, len(rates) - number)
+    return log
 
 
 def _write_line(log, figures):

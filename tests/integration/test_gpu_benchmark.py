@@ -201,6 +201,9 @@ def test_training_by_epochs_falls_to_zero_at_the_last_step():
     trainer = FakeTrainer([0.5, 0.25, 0.125, 0.0625])
     assert train_epochs(trainer, 2, 0.1) == [[0.5, 0.5], [0.25, 0.5], [0.125, 0.5], [0.0625, 0.5]]  # 2 · 64 images
     np.testing.assert_allclose(np.concatenate(trainer.rates), schedule(np.arange(16) / 16, 0.1))
+    left = []
+    train_epochs(FakeTrainer([0.5] * 4), 2, 0.1, lambda seconds, chunks: left.append(chunks))
+    assert left == [3, 2, 1, 0]
 
 
 # === Counts ===

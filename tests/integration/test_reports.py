@@ -8,6 +8,7 @@ import pytest
 
 from benchmarks import records
 from benchmarks.speed import report as of_benchmarks
+from experiments import conventional
 from experiments import report as of_experiments
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -33,6 +34,22 @@ def test_the_page_begins_with_the_largest_comparison(monkeypatch, tmp_path):
     assert page.count("results/coda_s_cifar10-comparison.png") == 1 == opening.count("comparison.png")
     assert f"other settings than by default: `{five}, strides=4)`" in page
     assert "Occlusion 5 .563" in page.split("## `coda_xs_cifar10`")[0]
+
+
+def test_conventional_networks_have_a_table(monkeypatch, tmp_path):
+    shutil.copytree(of_experiments.RESULTS, tmp_path / "results")
+    monkeypatch.setattr(of_experiments, "RESULTS", tmp_path / "results")
+    about = {"command": "python -m experiments.conventional", "date": "today", "seconds": 7, "device": {"kind": "GPU"}}
+    figures = {"settings": conventional.SETTINGS, "parameters": 1234, "macs": 41e6, "seconds_per_epoch": 1.25}
+    for network, accuracy in (("coda_xs_cifar10", 0.87), ("resnet20", 0.915)):
+        results = {"results": {"network": network, "accuracy": accuracy, **figures}}
+        records.write(conventional.PREFIX + network, about | results, tmp_path / "results")
+    section = of_experiments.page().split("## Beside conventional networks")[1].split("## ")[0]
+    lines = [line for line in section.splitlines() if line.startswith("| `")]
+    assert lines[0] == "| `resnet20` | 91.50% | 1,234 | 41 M | 1.2 |"
+    assert lines[1].startswith("| `coda_xs_cifar10` | 87.00% |")
+    assert "60 epochs in bfloat16, batches of 128" in section
+    assert "14 s on one GPU" in section
 
 
 def test_pages_for_users_show_no_missed_targets():
