@@ -53,7 +53,8 @@ class Preparation:
         (top, bottom, down), (left, right, across) = (self._shares(side, shorter) for side in pixels.shape[:2])
         used = pixels[top:bottom, left:right].astype("float32")
         rows = down @ used.reshape(len(used), -1)  # (crop, columns * c)
-        return np.einsum("jw,iwc->ijc", across, rows.reshape(self.crop, *used.shape[1:]), optimize=True)
+        means = np.einsum("jw,iwc->ijc", across, rows.reshape(self.crop, *used.shape[1:]), optimize=True)
+        return np.clip(means, used.min(), used.max())  # rounding would lead out of [0, 255]
 
     def _shares(self, side: int, shorter: int) -> tuple[int, int, np.ndarray]:
         """Return the first old row that is used, the one behind the last, and the share of each in each new row.

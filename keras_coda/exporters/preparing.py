@@ -21,7 +21,8 @@ def prepare(pixels, preparation: Preparation):
     left, right, across = _shares(preparation, width, shorter)
     used = pixels[top:bottom, left:right]
     rows = tf.matmul(down, tf.reshape(used, (bottom - top, -1)))
-    return tf.einsum("jw,iwc->ijc", across, tf.reshape(rows, (preparation.crop, right - left, channels)))
+    means = tf.einsum("jw,iwc->ijc", across, tf.reshape(rows, (preparation.crop, right - left, channels)))
+    return tf.clip_by_value(means, tf.reduce_min(used), tf.reduce_max(used))
 
 
 def _shares(preparation, side, shorter):

@@ -217,6 +217,9 @@ def check_fit_images(x) -> None:
             warn_of_pixel_range(sample)
 
 
+_ROUNDING = 1e-3  # of pixels that were resized in float32
+
+
 def warn_of_pixel_range(array: np.ndarray) -> None:
     """Warn if finite pixels do not look like values in [0, 255]; uint8 always does."""
     if not array.size or array.dtype in (np.uint8, np.bool_):
@@ -229,7 +232,7 @@ def warn_of_pixel_range(array: np.ndarray) -> None:
             PixelRangeWarning,
             stacklevel=4,
         )
-    elif low < 0.0 or high > 255.0:
+    elif low < -_ROUNDING or high > 255.0 + _ROUNDING:
         warnings.warn(
             f"Pixels are expected in [0, 255]. Received: pixels from {low:g} to {high:g}. Undo the normalization that "
             "was applied to them: the network normalizes images itself.",

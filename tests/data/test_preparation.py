@@ -56,3 +56,12 @@ def test_only_the_part_that_is_kept_is_computed():
 def test_wrong_sizes_are_refused(values):
     with pytest.raises(ValueError, match="Received: "):
         Preparation(*values)
+
+
+def test_pixels_stay_within_those_of_the_image():
+    """A white image stays white to the last bit: float32 rounding would make it lighter than white."""
+    for value in (0, 255):
+        pixels = np.full((301, 517, 3), value, "uint8")
+        prepared = Preparation(256, 224)(pixels)
+        assert prepared.min() == prepared.max() == value
+        assert float(prepare(tf.constant(pixels, "float32"), Preparation(256, 224))[0, 0, 0]) == value
