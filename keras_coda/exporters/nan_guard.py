@@ -17,9 +17,8 @@ from keras_coda.exporters.signatures import Signatures
 
 OUTPUTS = tuple(name for name, tensor in SIGNATURES[EXPLAIN].outputs.items() if tensor.dtype != "string")
 COMPLETENESS = (
-    "The sum of contributions[b, k] over height and width, plus bias[b] (and offsets[b, k], if there are any), is "
-    "logits[b, classes[b, k]]; "
-    "residual[b, k] is by how much it is not (float32 rounding)."
+    "The sum of contributions[b, k] over height and width, plus bias[b], is logits[b, classes[b, k]]; "
+    "residual[b, k] is by how much it is not (float32 rounding). If there are offsets[b, k], they belong to the sum."
 )
 
 

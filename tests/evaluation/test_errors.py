@@ -142,7 +142,7 @@ def test_models_and_data_sets_that_a_metric_cannot_use_are_refused(digits):
         make(localization, model=model, dataset=data.repeat())
     with pytest.raises(ValueError, match="input .None, None, channels"):
         make(localization, model=channel_model(size=2))
-    with pytest.raises(ValueError, match="explainable model is a chain"):
+    with pytest.raises(ValueError, match="explainable model encodes the image"):
         make(pixel_removal, model=channel_model())
     inputs = keras.Input((4, 4, 1))
     outputs = Weights(np.zeros((2, 2, 1, 2)))(keras.layers.AveragePooling2D(2)(inputs))
