@@ -102,8 +102,8 @@ def _backward(c: flops.LayerCount, batch: int, size: int, is_first: bool) -> Wor
 def _pullback(c: flops.LayerCount, batch: int, size: int, targets: int) -> Work:
     x, z, units, y, kernel, _ = _bytes(c, batch, size)
     main, scaled = batch * c.main, 3 * targets * y  # cotangents times scale
-    if targets == 1:
-        return [(0, scaled), (0, y + z + units), (main, units + kernel + x), (0, 2 * x)]
+    if targets == 1 or c.R == 1:  # one class after the other; a convolution has no dynamic weights to build first
+        return [(0, scaled), *[(0, y + z + units), (main, units + kernel + x), (0, 2 * x)] * targets]
     expanded, each = size * batch * c.locations * c.f * c.d, targets * batch * c.locations * c.f * c.d  # Ã_j z
     rows = targets * x
     return [(0, scaled), (main, z + kernel + expanded), (each, expanded + targets * y + rows), (0, 2 * rows)]

@@ -6,7 +6,7 @@ import keras
 from keras import ops
 
 from keras_coda.explanations import graph
-from keras_coda.layers.dynamic_linear import DynamicLinear, linearize_chain, pullback_chain
+from keras_coda.layers.dynamic_linear import DynamicLinear, linearize_chain
 from keras_coda.layers.linear_graph import LinearGraph
 from keras_coda.utils.checks import require
 
@@ -60,13 +60,11 @@ class Decomposition:
                 f"{images.shape}, output {logits.shape}; the last layer that is not dynamic-linear is {wrong.name!r} "
                 f"of type {type(wrong.operation).__name__}. {'' if stages else wrong.nearest}"
             )
-        constant, rule = (
-            stages[-1][0].offset,
-            "The `offset` of the last layer must be a number, the same for all classes",
-        )
+        constant = stages[-1][0].offset
+        rule = "The `offset` of the last layer must be a number, the same for all classes"
         require(isinstance(constant, (int, float)), rule, layer=stages[-1][1].name, offset=constant)
         encoder = graph.encoder(model, order[first])
-        for nested, tensor in graph.nested_inputs(order[first]):
+        for nested, (tensor, *_) in graph.nested_inputs(order[first]):
             fix = f"Explain the network itself, {nested.name!r}, on images of its size"
             rule = "Layers before an explainable network must keep the size of images, or maps would not fit them"
             require(tensor.shape[1:3] == images.shape[1:3], rule, fix, images=images.shape, after_layers=tensor.shape)
@@ -86,9 +84,10 @@ class Decomposition:
         learns = any(layer.weights and type(layer).__name__ != "Normalization" for layer in self.encoder.layers)
         return self.activations if learns or size != new_size else None
 
-    def has_offsets(self, depth: int = 0) -> bool:
-        """Return whether inner layers from a depth on add constants, which maps from there on cannot contain."""
-        inner = [layer.has_offset for layer in self.chain[depth:-1]]
+    @property
+    def has_offsets(self) -> bool:
+        """Whether inner layers add constants, which maps cannot contain."""
+        inner = [layer.has_offset for layer in self.chain[:-1]]
         return any(inner) or (isinstance(self.chain[-1], LinearGraph) and self.chain[-1].has_offset)
 
     @property
@@ -148,13 +147,12 @@ class Decomposition:
 
     def _pull(self, depth, frozen, targets):
         """Pull targets back to a depth; return the weights, and what inner constants add, or None if there are none."""
-        if not self.has_offsets(depth):
-            return pullback_chain(self.chain[depth:], frozen, targets), None
-        offsets, cotangents = 0.0, targets
+        offsets, cotangents = None, targets
         layers = self.chain[depth:]
         for layer, weights in zip(reversed(layers), reversed(frozen), strict=True):
             is_bias = layer is layers[-1] and not isinstance(layer, LinearGraph)
             if layer.has_offset and not is_bias:
-                offsets = offsets + layer.offset_share(weights, cotangents)
+                share = layer.offset_share(weights, cotangents)
+                offsets = share if offsets is None else offsets + share
             cotangents = layer.pullback(weights, cotangents)
         return cotangents, offsets

@@ -186,10 +186,10 @@ def _joined(source, part):
     return joined
 
 
-def nested_inputs(value: Value) -> list[tuple[keras.Model, Any]]:
-    """Return the nested models that a value lies in, each with the tensor that it was called with."""
+def nested_inputs(value: Value) -> list[tuple[keras.Model, list]]:
+    """Return the nested models that a value lies in, the outermost first, each with the tensors of its call."""
     return [
-        (model, model._inbound_nodes[number].input_tensors[0])  # noqa: SLF001
+        (model, model._inbound_nodes[number].input_tensors)  # noqa: SLF001
         for model, number in value.calls
     ]
 
@@ -197,10 +197,8 @@ def nested_inputs(value: Value) -> list[tuple[keras.Model, Any]]:
 def encoder(model: keras.Model, value: Value) -> keras.Model:
     """Return the model from the input of a model to one of its values."""
     tensor = value.tensor
-    for depth in range(len(value.calls), 0, -1):
-        nested, number = value.calls[depth - 1]
-        before = nested._inbound_nodes[number].input_tensors  # noqa: SLF001
-        tensor = keras.Model(_one(nested.inputs), tensor)(_one(before))
+    for nested, tensors in reversed(nested_inputs(value)):
+        tensor = keras.Model(_one(nested.inputs), tensor)(_one(tensors))
     return keras.Model(_one(model.inputs), tensor, name="encoder")
 
 

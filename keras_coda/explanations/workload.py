@@ -61,7 +61,7 @@ class Workload:
         ``FLOATS``, or if a whole image leaves room for fewer classes at a time than a tile: then the forward pass would
         be repeated for each group of classes.
         """
-        if self.windows is None or self.floats(targets) <= FLOATS or self.decomposition.has_offsets():
+        if self.windows is None or self.floats(targets) <= FLOATS or self.decomposition.has_offsets:
             return False
         return self.floats(1) > 2 * FLOATS or self.plan(1, targets, None)[1] < self.tile(targets)[1]
 
@@ -86,7 +86,7 @@ class Workload:
             low, high = (middle, high) if self.floats(middle) <= most else (low, middle)
         return size, low if low >= 4 else 1  # one class at a time needs less memory for each than a few do
 
-    @property
+    @cached_property
     def windows(self) -> tuple[Window, ...] | None:
         """The windows of all layers before the sum over locations; None if tiles cannot give the exact result."""
         before = layers_before_sum(self.decomposition)

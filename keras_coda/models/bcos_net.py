@@ -5,16 +5,12 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any, TypedDict
 
-import keras
-
 from keras_coda.layers.bcos import BcosConv2D
-from keras_coda.layers.encoding import AddInverse, PixelDropout
 from keras_coda.layers.head import GlobalAveragePooling2D, LogitScaling
 from keras_coda.layers.normalization import UncenteredBatchNormalization
 from keras_coda.layers.smoothing import AveragePooling2D
 from keras_coda.models.classifier import ExplainableClassifier
-from keras_coda.models.layer_arguments import float_policy, freeze, frozen_layers
-from keras_coda.utils.checks import check_image_shape, check_int, require
+from keras_coda.models.layer_arguments import check_num_classes, encoded_images, float_policy, freeze, shared_config
 
 STEMS = ("large", "small")
 
@@ -100,17 +96,11 @@ class BcosNet(ExplainableClassifier):
         trainable: bool = True,
         frozen: Sequence[str] | None = None,
     ):
-        num_classes = check_int("num_classes", num_classes)
-        require(num_classes >= 2, "`num_classes` must be at least 2 (two classes: 2)", num_classes=num_classes)
-        input_shape = check_image_shape(input_shape)
+        num_classes = check_num_classes(num_classes)
         policy = float_policy(dtype)
         layers = Layers(b, max_out, policy)
 
-        inputs = keras.Input(input_shape, dtype="float32", name="images")
-        x = keras.layers.Rescaling(1 / 255, dtype="float32", name="pixel_scaling")(inputs)
-        x = AddInverse(dtype="float32", name="add_inverse")(x)
-        if pixel_dropout:
-            x = PixelDropout(pixel_dropout, dtype="float32", name="pixel_dropout")(x)
+        inputs, x = encoded_images(input_shape, pixel_dropout)
         x = layers.conv(features(layers, x), num_classes, 1, head)
         # Means over many locations, and the logits, in float32 under every policy.
         x = GlobalAveragePooling2D(dtype="float32", name="mean_pooling")(x)
@@ -134,14 +124,7 @@ class BcosNet(ExplainableClassifier):
             **self._architecture,
             "b": self.b,
             "max_out": self.max_out,
-            "temperature": self.temperature,
-            "logit_bias": self.logit_bias,
-            "class_names": self.class_names,
-            "pixel_dropout": self.pixel_dropout,
-            "name": self.name,
-            "dtype": keras.dtype_policies.serialize(self.dtype_policy),
-            "trainable": self.trainable,
-            "frozen": frozen_layers(self),
+            **shared_config(self),
         }
 
     @classmethod

@@ -6,14 +6,13 @@ from collections.abc import Sequence
 import keras
 
 from keras_coda.layers.dau import DAUConv2D
-from keras_coda.layers.encoding import AddInverse, PixelDropout
 from keras_coda.layers.head import GlobalSumPooling2D, LogitScaling
 from keras_coda.layers.smoothing import AveragePooling2D, Blur2D
 from keras_coda.models.architectures import coda_weight_shapes
 from keras_coda.models.classifier import ExplainableClassifier
-from keras_coda.models.layer_arguments import float_policy, freeze, frozen_layers
+from keras_coda.models.layer_arguments import check_num_classes, encoded_images, float_policy, freeze, shared_config
 from keras_coda.models.penalized import HALF
-from keras_coda.utils.checks import check_image_shape, check_int, check_layers, check_per_layer, require
+from keras_coda.utils.checks import check_image_shape, check_layers, check_per_layer, require
 
 DOWNSAMPLING = ("strided", "blurred", "pooled")
 LOGIT_BIAS = math.log(0.1 / 0.9)  # CVPR 2021, section 3.2: every class starts at a probability of 0.1
@@ -91,19 +90,13 @@ class CoDANet(ExplainableClassifier):
         trainable: bool = True,
         frozen: Sequence[str] | None = None,
     ):
-        num_classes = check_int("num_classes", num_classes)
-        require(num_classes >= 2, "`num_classes` must be at least 2 (two classes: 2)", num_classes=num_classes)
-        input_shape = check_image_shape(input_shape)
+        num_classes = check_num_classes(num_classes)
         filters, ranks, kernel_sizes, strides = _layers(num_classes, filters, ranks, kernel_sizes, strides)
         sampling = check_per_layer("downsampling", downsampling, len(filters), _check_downsampling)
 
         # === Functional Model ===
         policy = float_policy(dtype)
-        inputs = keras.Input(input_shape, dtype="float32", name="images")
-        x = keras.layers.Rescaling(1 / 255, dtype="float32", name="pixel_scaling")(inputs)
-        x = AddInverse(dtype="float32", name="add_inverse")(x)
-        if pixel_dropout:
-            x = PixelDropout(pixel_dropout, dtype="float32", name="pixel_dropout")(x)
+        inputs, x = encoded_images(input_shape, pixel_dropout)
         layers = zip(filters, ranks, kernel_sizes, strides, sampling, strict=True)
         for number, (units, rank, size, stride, how) in enumerate(layers, start=1):
             if how == "blurred" and max(stride) > 1:
@@ -143,14 +136,7 @@ class CoDANet(ExplainableClassifier):
             # Left out where it is the default: what earlier versions began, such as trainings, stays the same.
             **({} if self.downsampling == "strided" else {"downsampling": self.downsampling}),
             "rescaling": self.rescaling,
-            "temperature": self.temperature,
-            "logit_bias": self.logit_bias,
-            "class_names": self.class_names,
-            "pixel_dropout": self.pixel_dropout,
-            "name": self.name,
-            "dtype": keras.dtype_policies.serialize(self.dtype_policy),
-            "trainable": self.trainable,
-            "frozen": frozen_layers(self),
+            **shared_config(self),
         }
 
     @classmethod

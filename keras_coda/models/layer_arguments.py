@@ -1,11 +1,49 @@
-"""Arguments that all networks have: the dtype policy of their layers, and which layers are frozen."""
+"""What all architectures share: encoded images, the dtype policy of layers, frozen layers, and their configuration."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 
+from keras_coda.layers.encoding import AddInverse, PixelDropout
 from keras_coda.models.penalized import require_full_precision
-from keras_coda.utils.checks import require
+from keras_coda.utils.checks import check_image_shape, check_int, require
+
+
+def check_num_classes(num_classes) -> int:
+    """Return the number of classes as an int; raise ``ValueError`` unless it is at least 2."""
+    num_classes = check_int("num_classes", num_classes)
+    require(num_classes >= 2, "`num_classes` must be at least 2 (two classes: 2)", num_classes=num_classes)
+    return num_classes
+
+
+def encoded_images(input_shape: Sequence[int | None], pixel_dropout: float) -> tuple[Any, Any]:
+    """Return the symbolic input of a network, pixels in [0, 255], and its encoding ``[x, 1 - x]``.
+
+    Args:
+        input_shape: ``(height, width, channels)``; height and width may be None.
+        pixel_dropout: float in [0, 1), see :class:`~keras_coda.layers.encoding.PixelDropout`.
+    """
+    inputs = keras.Input(check_image_shape(input_shape), dtype="float32", name="images")
+    x = keras.layers.Rescaling(1 / 255, dtype="float32", name="pixel_scaling")(inputs)
+    x = AddInverse(dtype="float32", name="add_inverse")(x)
+    if pixel_dropout:
+        x = PixelDropout(pixel_dropout, dtype="float32", name="pixel_dropout")(x)
+    return inputs, x
+
+
+def shared_config(model) -> dict[str, Any]:
+    """Return those of a network's constructor arguments that all architectures have, at the end of its config."""
+    return {
+        "temperature": model.temperature,
+        "logit_bias": model.logit_bias,
+        "class_names": model.class_names,
+        "pixel_dropout": model.pixel_dropout,
+        "name": model.name,
+        "dtype": keras.dtype_policies.serialize(model.dtype_policy),
+        "trainable": model.trainable,
+        "frozen": frozen_layers(model),
+    }
 
 
 def float_policy(dtype):

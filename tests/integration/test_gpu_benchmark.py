@@ -209,7 +209,7 @@ def test_training_by_epochs_falls_to_zero_at_the_last_step():
 # === Counts ===
 
 
-@pytest.mark.parametrize("preset", ["coda_s_cifar10", "coda_xs_cifar10", "coda_digits"])
+@pytest.mark.parametrize("preset", ["coda_s_cifar10", "coda_xs_cifar10", "coda_digits", "bcos_resnet20_cifar10"])
 def test_the_roofline_has_the_operations_of_the_count(preset):
     counts = flops.layers(keras_coda.ExplainableClassifier.from_preset(preset, load_weights=False))
     for work, expected in (
