@@ -43,6 +43,15 @@ def test_maps_are_exact_from_the_features_on_and_say_so():
     assert make().explain(pixels(1, (8, 8, 1)), wrt="dau_1").wrt == "dau_1"
 
 
+def test_images_without_any_feature_have_maps_of_zeros_and_can_be_trained_on():
+    model, black = make(trainable_trunk=True), np.zeros((2, 8, 8, 1), "uint8")
+    explanation = model.explain(black)
+    assert not explanation.contributions.any()
+    np.testing.assert_allclose(explanation.logits, explanation.bias, rtol=1e-6)
+    model.fit(black, np.array([0, 1]), epochs=2, verbose=0)
+    assert all(np.isfinite(weights).all() for weights in model.get_weights())
+
+
 @pytest.mark.parametrize("size", [(8, 8), (7, 9), (4, 4)])
 def test_enlarged_maps_are_as_large_as_the_images_and_have_the_same_sums(size):
     explanation = make().explain(pixels(2, (8, 8, 1)))
