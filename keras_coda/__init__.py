@@ -1,5 +1,6 @@
 """Image classifiers that explain themselves exactly: Convolutional Dynamic Alignment Networks for Keras 3."""
 
+from keras_coda import auditing as auditing
 from keras_coda import data as data
 from keras_coda import evaluation as evaluation
 from keras_coda import explanations as explanations

@@ -1,0 +1,13 @@
+"""Records of what a network decided, and why: one row per image, reports of them, and the check that none was changed.
+
+This room is for what is written down about many images. Single explanations belong to `keras_coda.explanations`, and
+figures of a network's quality to `keras_coda.evaluation`.
+"""
+
+from keras_coda.auditing.rows import COLUMNS as COLUMNS
+from keras_coda.auditing.rows import Column as Column
+from keras_coda.auditing.rows import make_rows as make_rows
+from keras_coda.auditing.rows import row_hash as row_hash
+from keras_coda.auditing.rows import schema as schema
+from keras_coda.auditing.rows import unreadable_row as unreadable_row
+from keras_coda.auditing.rows import versions as versions
