@@ -31,6 +31,8 @@ COMMANDS = (
     "explore",
     "evaluate",
     "compare",
+    "audit",
+    "verify-audit",
     "tune",
     "export",
     "convert",
@@ -61,7 +63,7 @@ def main(argv: list[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # names of files need not be text in the terminal's encoding
             stream.reconfigure(errors="backslashreplace")
-    commands = {name: importlib.import_module(f"keras_coda_cli.{name}") for name in COMMANDS}
+    commands = {name: importlib.import_module(f"keras_coda_cli.{name.replace('-', '_')}") for name in COMMANDS}
     parser, parsers = _parsers(commands)
     try:
         args = parser.parse_args(argv)

@@ -11,3 +11,7 @@ from keras_coda.auditing.rows import row_hash as row_hash
 from keras_coda.auditing.rows import schema as schema
 from keras_coda.auditing.rows import unreadable_row as unreadable_row
 from keras_coda.auditing.rows import versions as versions
+from keras_coda.auditing.verifying import Finding as Finding
+from keras_coda.auditing.verifying import verify_audit as verify_audit
+from keras_coda.auditing.writing import Manifest as Manifest
+from keras_coda.auditing.writing import audit as audit

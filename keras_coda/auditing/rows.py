@@ -167,7 +167,7 @@ def make_rows(
     rows = []
     for index, name in enumerate(images):
         row = dict.fromkeys(COLUMNS) | shared | {key: value[index] for key, value in statistics.items()}
-        row |= {"image": _text(name), "image_hash": hashes[index], "predicted": int(chosen[index])}
+        row |= {"image": text_of(name), "image_hash": hashes[index], "predicted": int(chosen[index])}
         row |= {"logits": _floats(logits[index]), "probabilities": _floats(probabilities[index])}
         row["decision"] = np.flatnonzero(decided[index]).tolist()
         if calibrated is not None:
@@ -201,8 +201,8 @@ def unreadable_row(
         preparation: as for :func:`make_rows`.
         package_versions: as for :func:`make_rows`.
     """
-    row = dict.fromkeys(COLUMNS) | {"image": _text(image), "image_hash": image_hash, "model_hash": model_hash}
-    row["error"] = _text(" ".join(error.split()))
+    row = dict.fromkeys(COLUMNS) | {"image": text_of(image), "image_hash": image_hash, "model_hash": model_hash}
+    row["error"] = text_of(" ".join(error.split()))
     row["labels"] = None if labels is None else [int(label) for label in labels]
     row["preparation"] = None if preparation is None else json.dumps(preparation, sort_keys=True)
     row["versions"] = json.dumps(versions() if package_versions is None else dict(package_versions), sort_keys=True)
@@ -240,6 +240,11 @@ def versions() -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             continue
     return found
+
+
+def text_of(name):
+    """Return the name of a file as text, which it need not be, and which alone a table holds."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def _statistics(maps, logits, constants) -> dict[str, list]:
@@ -287,11 +292,6 @@ def _rounded(one_map) -> dict[str, Any]:
     scale = float(np.abs(one_map).max())
     shares = np.zeros_like(one_map) if scale == 0 else one_map / np.float32(scale)
     return {"map_scale": scale, "map": shares.astype("float16").ravel().tolist()}
-
-
-def _text(name):
-    """Return a name as text: names of files need not be text, and a table holds nothing else."""
-    return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def _ratio(numerator, denominator):

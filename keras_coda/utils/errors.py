@@ -29,6 +29,10 @@ class NotEnoughMemoryError(ValueError):
     """An explanation would need more memory than there is; the message says how much, and which image size fits."""
 
 
+class ChangedAuditError(ValueError):
+    """An audit is not as it was written, or not as the network and the images say; the message lists what differs."""
+
+
 class FewerGridsWarning(UserWarning):
     """There are enough images for some of the requested grids only; the result is that of fewer grids."""
 

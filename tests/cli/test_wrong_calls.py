@@ -56,6 +56,11 @@ WRONG = [
     (["tune", "--out", "x", "--grid", "2x2x2"], 2, "must be SIDE or ROWSxCOLUMNS. Received: 2x2x2", ()),
     (["train", "--out", "x", "--localization", "1", "--grid", "0x3"], 2, "must be at least 1", ()),
     (["train", "--out", "x", "--grid", "2"], 2, "only allowed with --localization", ()),
+    # audits
+    (["audit", "--out", "x", "--model", "coda_digits"], 2, "--data", ()),
+    (["audit", "--out", "x", "--model", "coda_digits", "--data", "nowhere"], 1, "a folder of images, or a CSV", ()),
+    (["audit", "--out", "x", "--model", "coda_digits", "--data", "empty"], 1, "A folder must hold images", ()),
+    (["verify-audit", "--audit", "x", "--model", "nowhere", "--data", "empty"], 1, "Received: 'nowhere'", ()),
     # data
     (["train", "--out", "x", "--data", "./nowhere"], 1, "a path that does not exist", ()),
     (["train", "--out", "x", "--data", "nowhere/"], 1, "a path that does not exist", ()),
