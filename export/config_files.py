@@ -19,7 +19,28 @@ _MESSAGES = {
     },
     "PrometheusConfig": {"enable": "bool", "path": "string"},
     "MonitoringConfig": {"prometheus_config": "tensorflow.serving.PrometheusConfig"},
+    # What `config.pbtxt` has of Triton's ModelConfig
+    "ModelTensorReshape": {"shape": "repeated int64"},
+    "ModelTensor": {
+        "name": "string",
+        "data_type": "enum tensorflow.serving.DataType",
+        "dims": "repeated int64",
+        "reshape": "tensorflow.serving.ModelTensorReshape",
+    },
+    "ModelDynamicBatching": {},
+    "ModelConfig": {
+        "name": "string",
+        "platform": "string",
+        "max_batch_size": "int32",
+        "dynamic_batching": "tensorflow.serving.ModelDynamicBatching",
+        "input": "repeated tensorflow.serving.ModelTensor",
+        "output": "repeated tensorflow.serving.ModelTensor",
+    },
 }
+_DATA_TYPES = (
+    "INVALID", "BOOL", "UINT8", "UINT16", "UINT32", "UINT64", "INT8", "INT16", "INT32", "INT64", "FP16", "FP32", "FP64",
+    "STRING", "BF16",
+)  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,6 +88,15 @@ def read(folder: Path = FOLDER) -> Deployment:
     )
 
 
+def triton_config(path: Path):
+    """Parse a ``config.pbtxt`` of Triton.
+
+    Raises:
+        ValueError: if it does not parse, or has fields that Triton does not know or this module does not describe.
+    """
+    return _text_proto(path, _message_classes()["ModelConfig"])
+
+
 def _yaml(path: Path) -> list:
     try:
         import yaml
@@ -99,6 +129,9 @@ def _message_classes() -> dict[str, type]:
         syntax="proto3",
         dependency=[wrappers_pb2.DESCRIPTOR.name],
     )
+    types = file.enum_type.add(name="DataType")
+    for number, name in enumerate(_DATA_TYPES):
+        types.value.add(name=f"TYPE_{name}", number=number)
     for name, fields in _MESSAGES.items():
         message = file.message_type.add(name=name)
         for number, (field, kind) in enumerate(fields.items(), start=1):
@@ -112,7 +145,9 @@ def _add_field(message, name: str, number: int, kind: str) -> None:
     field = message.field.add(name=name, number=number, label="LABEL_OPTIONAL")
     if kind.startswith("repeated "):
         field.label, kind = field.LABEL_REPEATED, kind.removeprefix("repeated ")
-    if "." in kind:
+    if kind.startswith("enum "):
+        field.type, field.type_name = field.TYPE_ENUM, f".{kind.removeprefix('enum ')}"
+    elif "." in kind:
         field.type, field.type_name = field.TYPE_MESSAGE, f".{kind}"
     else:
         field.type = getattr(field, f"TYPE_{kind.upper()}")

@@ -12,6 +12,7 @@ DESCRIPTION = (
 EXAMPLE = "keras-coda export --model runs/photos/model --out served/photos/1 --top-k 3 --verify"
 SAVED_MODEL = "tf_saved_model"
 FORMATS = common.load_without_package("exporters.formats").FORMATS
+SCHEMA = common.load_without_package("exporters.schema")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,6 +28,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="the image size, if the network takes any",
     )
     parser.add_argument("--linear-map", action="store_true", help="return the linear map, too")
+    parser.add_argument(
+        "--signature",
+        choices=tuple(SCHEMA.signatures()),
+        default=SCHEMA.PREDICT,
+        help="what callers get who name no signature, for programs that load only one (default: predictions)",
+    )
     parser.add_argument(
         "--warmup",
         action=argparse.BooleanOptionalAction,
@@ -45,7 +52,8 @@ def check(args: argparse.Namespace) -> None:
     is_file = args.format != SAVED_MODEL
     if is_file:
         given = checks.given(args, "--warmup", "--verify")
-        rule = "Only a SavedModel has warm-up requests and a check"
+        rule = "Only a SavedModel has warm-up requests, a check and a signature to choose"
+        given += ["--signature"] * (args.signature != SCHEMA.PREDICT)
         checks.require(not given, rule, f"--format {args.format} with {', '.join(given)}", "Leave them out")
         checks.require_extra(args.format, *FORMATS[args.format].required, purpose=f"--format {args.format}")
     checks.check_model(args.model)
@@ -65,7 +73,7 @@ def run(args: argparse.Namespace) -> None:
         return
     from keras_coda.exporters import checks_table, compare_saved_model, verify_saved_model
 
-    model.export(args.out, warmup=args.warmup, **options)
+    model.export(args.out, signature=args.signature, warmup=args.warmup, **options)
     if args.verify:
         checked = verify_saved_model(args.out, model)
         print(checks_table(checked))

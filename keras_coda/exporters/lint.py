@@ -15,6 +15,7 @@ from keras_coda.exporters import schema, warmup
 from keras_coda.exporters.protos import SignatureMetadata, TensorMetadata, read_meta_graph, signatures_of
 from keras_coda.utils.checks import require
 
+TRITON_FOLDER = "model.savedmodel"  # below the folder of the version, where Triton looks for it
 _LARGEST_VERSION = 2**63 - 1
 
 
@@ -43,7 +44,8 @@ def lint_saved_model(folder: str | os.PathLike) -> list[Finding]:
     Signatures of other names may be added; for them, only the rules hold that TF Serving has for every signature.
 
     Args:
-        folder: ``<base>/<integer version>`` as :meth:`CoDANet.export` wrote it.
+        folder: ``<base>/<integer version>`` as :meth:`CoDANet.export` wrote it; for Triton
+            ``<base>/<integer version>/model.savedmodel``.
     """
     folder = Path(folder).expanduser().resolve()
     findings = [*_check_layout(folder), *_check_version(folder), *_check_neighbors(folder)]
@@ -73,6 +75,8 @@ def _check_layout(folder: Path) -> Iterator[Finding]:
 
 
 def _check_version(folder: Path) -> Iterator[Finding]:
+    if folder.name == TRITON_FOLDER and _is_version(folder.parent.name):
+        return
     if not _is_version(folder.name):
         fix = f"Move it to '{folder / '1'}'."
         yield Finding("version", f"TF Serving only sees folders named by an integer. Received: '{folder.name}'. {fix}")
@@ -99,7 +103,10 @@ def _check_signatures(found: Mapping[str, SignatureMetadata]) -> Iterator[Findin
     images = found[schema.PREDICT].inputs.get("images") if schema.PREDICT in found else None
     takes_files = images is None or not images.shape or schema.takes_files(images.shape[1:])
     sizes: dict[str, int | None] = {}
-    for name, expected in schema.signatures().items():
+    offered = schema.signatures()
+    # An export may give `serving_default` another meaning: then it equals the signature of the name that was chosen.
+    chosen = [name for name in offered if name != schema.PREDICT and found.get(name) == found.get(schema.PREDICT)]
+    for name, expected in {**offered, schema.PREDICT: offered[(chosen or [schema.PREDICT])[0]]}.items():
         if name in found:
             yield from _check_names(f"inputs of '{name}'", found[name].inputs, expected.inputs, sizes)
             yield from _check_names(f"outputs of '{name}'", found[name].outputs, expected.outputs, sizes)

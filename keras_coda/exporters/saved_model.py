@@ -10,12 +10,13 @@ from keras_coda.explanations.explain import explain
 from keras_coda.exporters import warmup as warmups
 from keras_coda.exporters.bare_tensorflow import run_signatures
 from keras_coda.exporters.protos import read_signatures
-from keras_coda.exporters.schema import EXPLAIN, PREDICT
+from keras_coda.exporters.schema import BYTES, EXPLAIN, PREDICT, check_name, takes_files
 from keras_coda.exporters.signatures import Signatures, require_tensorflow
 from keras_coda.exporters.single_file import example_inputs
 from keras_coda.utils.atomic import check_new, new_folder
 from keras_coda.utils.checks import require, require_finite_network
 
+_COMPARED = ("logits", "probabilities", "contributions")
 _ANY_SIZE = 64  # height and width of the images to compare, if the network takes any
 
 
@@ -26,6 +27,7 @@ def export_saved_model(
     top_k: int = 1,
     image_size: int | Sequence[int] | None = None,
     linear_map: bool = False,
+    signature: str = PREDICT,
     warmup: bool | None = None,
     verbose: bool = False,
 ) -> None:
@@ -43,6 +45,9 @@ def export_saved_model(
         image_size: int or ``(height, width)``, for a network that takes any size; None leaves the size free, and then
             there are no signatures for image files.
         linear_map: whether maps come with ``linear_map (B, K, H, W, 2c)``, the weights of the encoded image.
+        signature: name of the signature that callers get who name none, as ``serving_default``, for programs that load
+            one signature: ``"contributions"`` gives them predictions and maps. It keeps its own name, too. Clients of
+            this package need ``serving_default`` to predict from arrays, and explain with any.
         warmup: whether to add requests that TF Serving runs when it loads the model, so that the first callers need
             not wait, see :mod:`keras_coda.exporters.warmup`; this needs the extra ``serving``. None: if the extra is
             installed and the image size is fixed.
@@ -51,13 +56,17 @@ def export_saved_model(
     Raises:
         FileExistsError: if ``path`` exists.
         ImportError: for ``warmup=True`` without the extra.
-        ValueError: if ``top_k`` is not in [1, classes], or the model is not explainable.
+        ValueError: if ``top_k`` is not in [1, classes], the model is not explainable, or it has no such signature.
         NonFiniteNetworkError: a ``ValueError``, if the network's logits or maps are NaN or infinite.
         RuntimeError: on a backend other than TensorFlow.
     """
     check_new(path)
     require_tensorflow()
+    check_name(signature)
     served = Signatures.of(model, top_k=top_k, image_size=image_size, linear_map=linear_map)
+    is_offered = not signature.endswith(BYTES) or takes_files(served.image_shape)
+    rule = "Signatures for image files need images of one size with 1 or 3 channels"
+    require(is_offered, rule, "Pass `image_size` if it is free", signature=signature, image_shape=served.image_shape)
     if warmup is None:
         warmup = served.has_size and warmups.is_available()
     if warmup:
@@ -65,6 +74,7 @@ def export_saved_model(
         rule = "Warm-up requests need images of one size"
         require(served.has_size, rule, "Pass `image_size`", image_size=served.image_size)
     functions = served.serving()
+    functions[PREDICT] = functions[signature]
     _require_finite(model, functions[EXPLAIN][0], example_inputs(served)["images"][:1])
     with new_folder(path) as folder:
         archive = keras.export.ExportArchive()  # `track` is not called: it would store the weights a second time
@@ -100,19 +110,19 @@ def compare_saved_model(model: keras.Model, folder: str | os.PathLike, images: n
         ValueError: if there is no SavedModel, or it has no signature for images.
         RuntimeError: if the SavedModel does not run, or differs by more than float rounding explains.
     """
-    if images is None:
-        found = read_signatures(folder).get(PREDICT)
-        exported = found.inputs.get("images") if found else None  # the size may be fixed by the export only
-        axes = exported.shape if exported else None
-        require(axes, f"A SavedModel must have a signature '{PREDICT}' of images", folder=os.fspath(folder))
+    found = read_signatures(folder)
+    exported = found[EXPLAIN].inputs.get("images") if EXPLAIN in found else None
+    axes = exported.shape if exported else None
+    require(axes, f"A SavedModel must have a signature '{EXPLAIN}' of images", folder=os.fspath(folder))
+    if images is None:  # their size may be fixed by the export only
         shape = [side or _ANY_SIZE for side in (axes or ())[1:]]
         images = np.random.default_rng(0).integers(0, 256, (4, *shape))
     images = np.asarray(images, "float32")
     inputs = {"images": images}
-    predicted, explained = run_signatures(folder, [(PREDICT, inputs), (EXPLAIN, inputs)])
-    explanation = explain(model, images, explained["classes"])
-    outputs = [(name, answer[name]) for answer in (predicted, explained) for name in ("logits", "probabilities")]
-    outputs.append(("contributions", explained["contributions"]))
+    names = [name for name in (EXPLAIN, PREDICT) if name in found and set(found[name].inputs) == set(inputs)]
+    answers = run_signatures(folder, [(name, inputs) for name in names])
+    explanation = explain(model, images, answers[0]["classes"])
+    outputs = [(name, answer[name]) for answer in answers for name in _COMPARED if name in answer]
     difference = max(float(np.abs(array - getattr(explanation, name)).max()) for name, array in outputs)
     if not difference <= 1e-4 * max(1.0, float(np.abs(explanation.logits).max())):
         raise RuntimeError(f"The SavedModel must agree with Keras. Received: '{folder}', which differs by {difference}")

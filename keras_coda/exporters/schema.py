@@ -122,6 +122,12 @@ def signatures(takes_files: bool = True) -> dict[str, Signature]:
     return {**SIGNATURES, **files}
 
 
+def check_name(name: str) -> None:
+    """Raise ``ValueError`` unless an exported network may have a signature of that name."""
+    if name not in signatures():
+        raise ValueError(f"`signature` must be one of {', '.join(signatures())}. Received: signature={name!r}")
+
+
 def of_files(signature: Signature) -> Signature:
     """Return the variant of a signature that takes image files in place of arrays.
 

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 
 from keras_coda import explanations
-from keras_coda.exporters import saved_model, single_file
+from keras_coda.exporters import saved_model, schema, single_file
 from keras_coda.layers.initial import weights_are_loaded
 from keras_coda.models import graph_config, presets
 from keras_coda.models.penalized import PenalizedModel, require_full_precision
@@ -174,6 +174,7 @@ class ExplainableClassifier(PenalizedModel):
         image_size: int | Sequence[int] | None = None,
         linear_map: bool = False,
         classes: bool = False,
+        signature: str = schema.PREDICT,
         warmup: bool | None = None,
         verbose: bool = False,
     ) -> None:
@@ -187,6 +188,8 @@ class ExplainableClassifier(PenalizedModel):
             image_size: int or ``(height, width)``, to fix the size for a network that takes any; None: do not fix it.
             linear_map: whether maps come with the linear maps themselves.
             classes: ONNX only: whether the caller chooses the classes, which then are a second input.
+            signature: SavedModel only: name of the signature that callers get who name none, such as
+                ``"contributions"`` for programs that load one signature.
             warmup: SavedModel only: whether to add requests with which TF Serving warms up; None: if it is possible.
             verbose: whether to show the converters' messages.
 
@@ -201,13 +204,15 @@ class ExplainableClassifier(PenalizedModel):
             "verbose": verbose,
         }
         if format in single_file.FORMATS:
+            rule = '`signature` is for the format "tf_saved_model"'
+            require(signature == schema.PREDICT, rule, format=format, signature=signature)
             require(warmup is None, '`warmup` is for the format "tf_saved_model"', format=format, warmup=warmup)
             return single_file.convert(self, filepath, format, classes=classes, **options)
         rule = f'`format` must be "tf_saved_model", {" or ".join(map(repr, single_file.FORMATS))}'
         require(format == "tf_saved_model", rule, format=format)
         rule = "`classes` is for ONNX: a SavedModel has a signature for chosen classes in any case"
         require(not classes, rule, "Leave it out", classes=classes)
-        return saved_model.export_saved_model(self, filepath, warmup=warmup, **options)
+        return saved_model.export_saved_model(self, filepath, signature=signature, warmup=warmup, **options)
 
     @classmethod
     def weight_shapes(cls, config: dict) -> list[tuple[int, ...]] | None:

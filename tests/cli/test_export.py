@@ -1,5 +1,6 @@
 import pytest
 
+from keras_coda.exporters.protos import read_signatures
 from tests.helpers.commands import run
 
 pytestmark = pytest.mark.slow
@@ -34,3 +35,14 @@ def test_other_formats_are_a_file(format, tiny_digits, tmp_path, capsys):
     assert file.stat().st_size > 1000
     assert run(*arguments) == 1
     assert "must not exist yet" in capsys.readouterr().err
+
+
+def test_the_command_line_chooses_the_signature(tiny_digits, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("keras_coda.exporters.compare_saved_model", lambda *_: 0.0)  # takes a process of its own
+    arguments = ["export", "--model", tiny_digits, "--out", tmp_path / "1", "--no-warmup", "--signature"]
+    assert run(*arguments, "maps") == 2
+    assert "invalid choice: 'maps'" in capsys.readouterr().err
+    assert run(*arguments, "contributions", "--format", "onnx") == 1
+    assert "with --signature" in capsys.readouterr().err
+    assert run(*arguments, "contributions") == 0
+    assert "contributions" in read_signatures(tmp_path / "1")["serving_default"].outputs
