@@ -130,6 +130,14 @@ def preset_folder(name: str) -> Path | None:
     return shipped_folder(presets.check_name(name))
 
 
+def is_graph(folder: Path) -> bool:
+    """Return whether a preset folder holds a graph of layers, and not the arguments of an architecture."""
+    try:
+        return "output_layers" in json.loads((folder / _CONFIG).read_text(encoding="utf-8"))["config"]
+    except (OSError, ValueError, LookupError, TypeError):  # whoever loads the network says what is wrong with it
+        return False
+
+
 def shipped_folder(name: str) -> Path | None:
     """Return the folder with the weights that come with the preset of a name, or None."""
     folder = package_folder() / "models" / "shipped" / name

@@ -132,6 +132,10 @@ def check(args: argparse.Namespace) -> None:
     for option in checks.given(args, "--pretrained", "--freeze"):
         rule = f"{option} needs a preset that comes with weights"
         checks.require(not args.preset or folder is not None, rule, f"--preset {args.preset}")
+    for option in checks.given(args, "--temperature", "--pixel-dropout"):
+        rule = f"{option} changes an argument of an architecture, which a graph of layers has not"
+        fix = "Build the graph with another layer"
+        checks.require(folder is None or not checks.is_graph(folder), rule, f"--preset {args.preset}", fix)
     checks.require_range(args, "--temperature", 0)
     checks.check_dtype(args.dtype)
     checks.require_range(args, "--pixel-dropout", 0, 1, "[)")

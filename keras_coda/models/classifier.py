@@ -12,7 +12,7 @@ import numpy as np
 from keras_coda import explanations
 from keras_coda.exporters import saved_model, schema, single_file
 from keras_coda.layers.initial import weights_are_loaded
-from keras_coda.models import graph_config, presets
+from keras_coda.models import graph_changes, graph_config, presets
 from keras_coda.models.penalized import PenalizedModel, require_full_precision
 from keras_coda.utils.checks import check_class_names, check_image_shape, require, summary
 from keras_coda.utils.errors import UnreadableFileError
@@ -233,7 +233,7 @@ class ExplainableClassifier(PenalizedModel):
         Subclasses extend it where one argument depends on another.
         """
         if graph_config.is_graph(config):
-            graph_config.check_overrides(overrides)
+            return graph_changes.changed(config, overrides)
         return {**config, **overrides}
 
     @classmethod
@@ -251,7 +251,8 @@ class ExplainableClassifier(PenalizedModel):
             load_weights: True: load weights, and raise if there are none; False: do not load them; None: load them if
                 there are any.
             **overrides: constructor arguments to change, for instance ``temperature=100`` or ``dtype``. A new
-                ``num_classes`` also changes the last layer.
+                ``num_classes`` also changes the last layer. Of a graph (this class itself) ``class_names``, ``dtype``,
+                ``frozen``, ``input_shape``, ``name``, ``num_classes`` and ``trainable`` can be changed.
 
         Returns:
             A network of the preset's class, which must be this class or a subclass of it.

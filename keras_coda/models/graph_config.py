@@ -62,11 +62,28 @@ def _check_class(serialized):
     require(is_known or name not in _CODE, rule, "Register a layer of your own in its place", **given)
 
 
-def check_overrides(overrides: dict) -> None:
-    """Raise ``ValueError`` for arguments that a graph cannot be built with."""
-    wrong = sorted(set(overrides) - _KNOWN | set(overrides) & {*_PARTS, "dtype"})
-    rule = "Of a graph only `name`, `class_names` and `trainable` can be changed"
-    require(not wrong, rule, "Build the graph with other layers, and copy the weights", overrides=wrong)
+def layers_by_name(config: dict) -> dict[str, dict]:
+    """Return the serialized layers of a graph, those in nested models left out."""
+    return {layer["name"]: layer for layer in config["layers"]}
+
+
+def image_shape(config: dict) -> tuple[int | None, int | None, int]:
+    """Return the shape ``(height, width, channels)`` of the images of a graph.
+
+    Raises:
+        ValueError: for a graph of anything but images.
+    """
+    shapes = [layers_by_name(config)[name]["config"]["batch_shape"] for name in _strings(config["input_layers"])]
+    require(len(shapes) == 1 and len(shapes[0]) == 4, "A graph must have one input of images", shapes=shapes)
+    return tuple(shapes[0][1:])
+
+
+def num_classes(config: dict) -> int:
+    """Return the number of logits of a graph: the size of its last layer, or the channels of what that is given."""
+    last = layers_by_name(config)[_strings(config["output_layers"])[0]]
+    own = last["config"].get("units", last["config"].get("filters"))
+    shapes = [each["config"]["shape"] for each in objects(last["inbound_nodes"]) if each.get("class_name") == _DATA[0]]
+    return own or shapes[0][-1]
 
 
 def weight_shapes(config: dict) -> list[tuple[int, ...]]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from keras_coda.data.label_tables import is_table
 from keras_coda.data.load import Data
-from keras_coda.models import presets
+from keras_coda.models import graph_config, presets
 from keras_coda.models.classifier import ExplainableClassifier
 from keras_coda.utils.checks import require
 from keras_coda.utils.errors import NewLayersWarning, WeightsDoNotFitError
@@ -115,6 +115,16 @@ def image_size(preset: str | os.PathLike, source: str | os.PathLike) -> tuple[in
 
 
 def preset_config(preset: str | os.PathLike) -> dict:
-    """Return the constructor arguments of a preset, given by name or folder."""
+    """Return the constructor arguments of a preset, given by name or folder.
+
+    Of a graph of layers: its configuration, with ``input_shape`` and ``num_classes`` added.
+    """
     folder = presets.preset_folder(preset)
-    return presets.preset_architecture(str(preset)) if folder is None else presets.read(folder)[0]["config"]
+    config = presets.preset_architecture(str(preset)) if folder is None else presets.read(folder)[0]["config"]
+    if not graph_config.is_graph(config):
+        return config
+    try:
+        own = {"input_shape": graph_config.image_shape(config), "num_classes": graph_config.num_classes(config)}
+    except (KeyError, IndexError, TypeError, AttributeError) as error:
+        raise presets.Preset.of(preset).unreadable(error) from error
+    return {**config, **own}

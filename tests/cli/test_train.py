@@ -7,12 +7,13 @@ import sys
 import time
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 from PIL import Image
 
-from keras_coda import CoDANet, training
-from keras_coda.models import presets
+from keras_coda import BcosResNet, CoDANet, training
+from keras_coda.models import ExplainableClassifier, hybrid, presets
 from keras_coda.training.recipes import Recipe
 from tests.helpers.commands import run
 
@@ -160,6 +161,37 @@ def test_new_layers_are_trained_alone_and_a_finished_training_says_how_to_go_on(
         run("train", "--preset", tmp_path / "run" / "model", "--data", photos, "--freeze", "--out", tmp_path / "b") == 1
     )
     assert "Leave it out, to train all layers" in capsys.readouterr().err
+
+
+def bcos():
+    return BcosResNet(3, input_shape=(8, 8, 3), blocks=(1, 1), bottleneck=False, filters=4, stem="small")
+
+
+def graph():
+    images = keras.Input((8, 8, 3))
+    features = keras.layers.Conv2D(4, 3, activation="relu", name="features")(images)
+    return hybrid(keras.Model(images, features), 3, filters=(4, 3), ranks=2)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("make", "new"), [(bcos, "fc"), (graph, "dau_2")])
+def test_new_layers_of_other_networks_are_trained_alone(make, new, photos, tmp_path, capsys):
+    model = make()
+    model.save_to_preset(tmp_path / "pretrained")
+    options = ["train", "--preset", tmp_path / "pretrained", "--data", photos, "--freeze", "--out", tmp_path / "run"]
+    if make is graph:
+        assert run(*options, "--temperature", "5") == 1
+        assert "which a graph of layers has not. Received: --preset" in capsys.readouterr().err
+    assert run(*options, "--epochs", "1", "--dtype", "mixed_bfloat16") == 0
+    assert f"New layers, with random weights: {new}. The others are the preset's." in capsys.readouterr().out
+    trained = ExplainableClassifier.from_preset(tmp_path / "run" / "model")
+    assert trained.class_names == ("bright", "dark")
+    for layer in model.layers:  # also the statistics of normalizations
+        if layer.name != new:
+            for before, after in zip(layer.get_weights(), trained.get_layer(layer.name).get_weights(), strict=True):
+                np.testing.assert_array_equal(after, before)
+    assert [layer.name for layer in trained.layers if layer.weights and layer.trainable] == [new]
+    assert trained.explain(np.zeros((1, 8, 8, 3), "uint8")).residual.max() < 1e-4
 
 
 @pytest.mark.parametrize(

@@ -67,6 +67,9 @@ def test_another_number_of_classes_changes_head_and_bias_only(tmp_path):
 def test_published_architectures_are_presets():
     model = BcosResNet.from_preset("bcos_resnet18", load_weights=False, input_shape=(32, 32, 3))
     assert model.count_params() == presets.preset_parameters("bcos_resnet18") == 11_697_920
+    other = BcosResNet.from_preset("bcos_resnet20_cifar10", load_weights=False, num_classes=3)
+    assert (other.num_classes, other.new_layers) == (3, ())
+    assert other.logit_bias == pytest.approx(-np.log(2))
     with pytest.raises(ValueError, match="The preset must hold a BcosDenseNet"):
         BcosDenseNet.from_preset("bcos_resnet18")
 

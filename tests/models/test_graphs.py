@@ -9,7 +9,7 @@ import pytest
 import keras_coda
 from keras_coda import BcosResNet
 from keras_coda.evaluation import localization, pixel_removal
-from keras_coda.models import ExplainableClassifier, UnreadableFileError
+from keras_coda.models import ExplainableClassifier, NewLayersWarning, UnreadableFileError, graph_changes
 from keras_coda.models.files import load_keras_file
 from tests.helpers import quarters
 from tests.helpers.networks import assert_complete, branched, pixels
@@ -53,8 +53,66 @@ def test_a_preset_keeps_everything(model, preset):
     assert loaded.training_figures == {"epochs": 2}
     renamed = ExplainableClassifier.from_preset(preset, class_names="xyz")
     assert (renamed.class_names, renamed.new_layers) == (tuple("xyz"), ())
-    with pytest.raises(ValueError, match=r"only `name`, `class_names` and `trainable` .*: overrides=\['num_classes'\]"):
-        ExplainableClassifier.from_preset(preset, num_classes=4)
+
+
+def test_a_preset_is_built_with_other_classes_another_dtype_and_size(model, preset):
+    last = next(layer for layer in reversed(model.layers) if layer.weights)
+    options = {"num_classes": 4, "input_shape": (9, 8, 3), "frozen": ("grouped",)}
+    with pytest.warns(NewLayersWarning, match=f"The weights of {last.name} do not fit and are new"):
+        other = ExplainableClassifier.from_preset(preset, **options)
+    assert (other.num_classes, other.class_names, other.new_layers) == (4, None, (last.name,))
+    np.testing.assert_array_equal(other.get_layer("grouped").get_weights(), model.get_layer("grouped").get_weights())
+    assert [layer.name for layer in other.layers if layer.weights and not layer.trainable] == ["grouped"]
+    assert_complete(other.explain(pixels(2, (9, 8, 3)), top_k=4, jit_compile=False))
+
+    half = ExplainableClassifier.from_preset(preset, dtype="mixed_bfloat16", num_classes=3)
+    assert (half.dtype_policy.name, half.new_layers, half.class_names) == ("mixed_bfloat16", (), tuple("abc"))
+    layers = [*half.layers, *half.get_layer("nested").layers]
+    assert {each.compute_dtype for each in layers if each.weights and each.name != "nested"} == {"bfloat16"}
+    assert half.layers[1].compute_dtype == half.layers[-1].compute_dtype == "float32"
+    assert {weight.dtype for weight in half.weights} == {"float32"}
+    images = pixels(2, SHAPE)
+    found, expected = (each.explain(images, 1, jit_compile=False).contributions for each in (half, model))
+    np.testing.assert_allclose(found, expected, atol=1e-6)  # explanations are float32
+    assert ExplainableClassifier.from_preset(preset, dtype="float32").dtype_policy.name == "float32"
+
+
+def two_heads():
+    images = keras.Input(SHAPE)
+    x = keras_coda.AddInverse()(images)
+    heads = [keras_coda.LinearConv2D(count, 1, name=f"head_{count}")(x) for count in (1, 2)]
+    x = keras_coda.GlobalAveragePooling2D()(keras.layers.Concatenate(name="both")(heads))
+    return ExplainableClassifier(images, x)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"temperature": 5},
+            r"Of a graph only .*`num_classes`.* Received: overrides=\['temperature'\]. Build the graph",
+        ),
+        ({"input_shape": (8, 6, 1)}, r"keeps the channels.* Received: input_shape=\(8, 6, 1\), graph=\(8, 6, 3\)"),
+        ({"frozen": ["gruped"]}, r"`frozen` must name layers of the graph.* Received: frozen=\['gruped'\]"),
+        ({"num_classes": 1}, "`num_classes` must be at least 2"),
+        ({"dtype": "float16"}, "float16"),
+    ],
+)
+def test_changes_of_a_graph_that_are_not_defined_are_refused(preset, changes, message):
+    with pytest.raises(ValueError, match=message):
+        ExplainableClassifier.from_preset(preset, **changes)
+
+
+def test_only_layers_that_make_class_maps_get_another_number_of_classes(model):
+    config = two_heads().get_config()
+    with pytest.raises(ValueError, match="whose maps are only pooled, .*Received: layer='both', type='Concatenate'"):
+        graph_changes.changed(config, {"num_classes": 4})
+    features = keras.Input(SHAPE)
+    first = keras_coda.LinearConv2D(3, 1, name="first")(keras_coda.AddInverse()(features))
+    joined = keras.layers.Add()([first, keras_coda.LinearConv2D(3, 1, name="second")(first)])
+    config = ExplainableClassifier(features, keras_coda.GlobalSumPooling2D()(joined)).get_config()
+    with pytest.raises(ValueError, match="Received: layer='first', goes_to='second'"):
+        graph_changes.changed(config, {"num_classes": 4})
 
 
 def test_half_of_the_file_rounds_the_weights(model, tmp_path):
