@@ -261,15 +261,15 @@ def load_data_for(model, args: argparse.Namespace):
 
 
 def _preparation_for(model, args):
-    """Return the preparation of a network if it makes the images that were asked for; warn if that is impossible."""
+    """Return the preparation of a network if it makes the images that were asked for; warn if they are no photos."""
     prepared = model.preparation
     if prepared is None or args.image_size not in (None, (prepared.crop, prepared.crop)):
         return None
-    if reads_files(args.data):
+    if args.data != "digits":
         return prepared
     warnings.warn(
-        f"Only image files are prepared as the network's {prepared} says. Received: data {args.data!r}, whose images "
-        "are scaled to cover the network's size and cut to it.",
+        f"Only photos are prepared as the network's {prepared} says. Received: data {args.data!r}, whose images are "
+        "scaled to cover the network's size and cut to it.",
         stacklevel=3,
     )
     return None

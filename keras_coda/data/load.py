@@ -124,7 +124,7 @@ def load(
         data_dir: where TFDS keeps its data; None for its default.
         window: `(low, high)`, the values of files with 16 bits per channel that become the pixels 0 and 255; None for
             0 and 65535. Only with a folder or CSV file. A network that is built for the data keeps it.
-        preparation: how photos of a folder or CSV file become images instead, a `Preparation` or its fields:
+        preparation: how photos of a folder, a CSV file or TFDS become images instead, a `Preparation` or its fields:
             `model.preparation` of a network that was trained elsewhere.
 
     Returns:
@@ -168,10 +168,10 @@ def load(
     require(are_files or window is None, rule, source=source, window=window)
     preparation = Preparation.of(preparation)
     if preparation is not None:
-        rule = "`preparation` belongs to image files, and says their size"
+        rule = "`preparation` belongs to photos, and says their size"
         given = {"source": source, "image_size": image_size, "resize_ratio": resize_ratio}
         side = preparation.crop
-        require(are_files and image_size in (None, (side, side)) and ratio == 1, rule, **given)
+        require(not is_digits and image_size in (None, (side, side)) and ratio == 1, rule, **given)
         image_size = side, side
 
     name = source
@@ -182,7 +182,7 @@ def load(
         files = (image_size and _scale(image_size, ratio), validation_split, verify, seed, window, preparation)
         loaded = load_tables(source, validation, *files) if comes_as_table else load_folder(source, *files)
     else:
-        loaded = load_tfds(source, image_size, validation_split, seed, data_dir)
+        loaded = load_tfds(source, image_size, validation_split, seed, data_dir, preparation)
     parts, class_names, image_shape, counts = loaded
     if augment is None:
         augment = not is_digits

@@ -56,6 +56,21 @@ class Preparation:
         means = np.einsum("jw,iwc->ijc", across, rows.reshape(self.crop, *used.shape[1:]), optimize=True)
         return np.clip(means, used.min(), used.max())  # rounding would lead out of [0, 255]
 
+    def seen(self, height: int, width: int) -> tuple[float, float, float, float]:
+        """Return the part of an image that is left, in its own pixels: ``(x, y, width, height)``."""
+        (top, high), (left, wide) = (self._part(side, min(height, width)) for side in (height, width))
+        return left, top, wide, high
+
+    def _part(self, side, shorter):
+        """Return where the part that is left of a side begins, and how long it is, in pixels."""
+        first, step = self._grid(side, shorter)
+        return first * step, self.crop * step
+
+    def _grid(self, side, shorter):
+        """Return the number of new rows that are cut off at the beginning, and how many old rows a new one covers."""
+        new = side * self.resize // shorter  # the longer side is rounded down, as by torchvision
+        return round((new - self.crop) / 2), side / new  # to the nearest even number, as by torchvision
+
     def _shares(self, side: int, shorter: int) -> tuple[int, int, np.ndarray]:
         """Return the first old row that is used, the one behind the last, and the share of each in each new row.
 
@@ -68,9 +83,7 @@ class Preparation:
         Returns:
             ``(start, stop, shares)``, ``shares`` ``(crop, stop - start)`` float32.
         """
-        new = side * self.resize // shorter  # the longer side is rounded down, as by torchvision
-        first = round((new - self.crop) / 2)  # to the nearest even number, as by torchvision
-        step = side / new
+        first, step = self._grid(side, shorter)
         radius = max(step, 1.0)
         centers = (first + np.arange(self.crop) + 0.5) * step
         start, stop = max(math.floor(centers[0] - radius), 0), min(math.ceil(centers[-1] + radius), side)

@@ -11,8 +11,8 @@ from keras_coda.data.listing import VALIDATION
 from keras_coda.utils.checks import require
 
 
-def load_tfds(name: str, image_size, validation_split: float, seed: int, data_dir) -> tuple:
-    """Prepare a data set of single images with labels, see `keras_coda.data.load`.
+def load_tfds(name: str, image_size, validation_split: float, seed: int, data_dir, preparation=None) -> tuple:
+    """Load a data set of single images with labels, see `keras_coda.data.load`.
 
     Returns:
         `(train, validation), class_names, image_shape, (num_train, num_validation)`.
@@ -43,10 +43,23 @@ def load_tfds(name: str, image_size, validation_split: float, seed: int, data_di
         held_out = max(1, int(validation_split * splits["train"].num_examples))
         names = f"train[:-{held_out}]", f"train[-{held_out}:]"
     options = {"as_supervised": True, "read_config": tfds.ReadConfig(shuffle_seed=seed, try_autocache=False)}
-    train = builder.as_dataset(split=names[0], shuffle_files=True, **options)
-    validation = builder.as_dataset(split=names[1], **options)
+    parts = [builder.as_dataset(split=split, shuffle_files=index == 0, **options) for index, split in enumerate(names)]
+    if preparation is not None:
+        parts = [_prepared(part, preparation, image.shape[-1]) for part in parts]
     class_names = tuple(map(str, label.names or range(label.num_classes)))
-    return (train, validation), class_names, image.shape, tuple(splits[split].num_examples for split in names)
+    return tuple(parts), class_names, image.shape, tuple(splits[split].num_examples for split in names)
+
+
+def _prepared(dataset, preparation, channels):
+    """Return the data set of the images that a preparation makes."""
+    import tensorflow as tf
+
+    shape = (preparation.crop, preparation.crop, channels)
+
+    def prepare(image, label):
+        return tf.ensure_shape(tf.numpy_function(preparation, [image], tf.float32, stateful=False), shape), label
+
+    return dataset.map(prepare, tf.data.AUTOTUNE)
 
 
 def _find_builder(name, data_dir):

@@ -13,7 +13,7 @@ import numpy as np
 from keras_coda.data.images import check_channels, fitting, to_pixels
 from keras_coda.data.video import Frame, VideoSource, encoding, new_video
 from keras_coda.explanations.compiled import compiled_explainer, default_batch_size
-from keras_coda.explanations.explain import class_names_of, explain
+from keras_coda.explanations.explain import class_names_of, explain, preparation_of
 from keras_coda.explanations.explanation import Explanation
 from keras_coda.utils.atomic import check_writable
 from keras_coda.utils.checks import check_finite, check_int, check_pair, require
@@ -82,7 +82,7 @@ def explain_video(
     Frames keep their times, also where the frame rate varies; sound is dropped. They are shown as players show them:
     with square pixels, turned and mirrored. They are converted to the network's channels and size as image files are
     (:func:`keras_coda.explanations.explain_files`): a network of fixed size sees the middle of the frame, or of
-    ``region``, cut to its proportions. The map covers only that part.
+    ``region``, cut to its proportions; one with a ``preparation`` what that leaves. The map covers only that part.
 
     Args:
         model: a trained model, as for :func:`keras_coda.explain`, for images of one or three channels.
@@ -95,8 +95,8 @@ def explain_video(
             as it is shown; None for all.
         start: seconds, where to begin.
         end: seconds, where to end; None for the end of the video.
-        image_size: side or height and width to which frames are resized, for a network of any size; None to leave
-            them as they are, which takes memory in proportion to their pixels.
+        image_size: side or height and width to which frames are resized, for a network of any size, in place of its
+            ``preparation``; None to leave them as they are, which takes memory in proportion to their pixels.
         batch_size: frames explained at a time; None: chosen from the image size, at most 32.
         overwrite: whether to replace ``out`` if it exists.
         verbose: whether to show progress.
@@ -130,14 +130,17 @@ def explain_video(
         require(None in size, f"This network's images are {size[1]}x{size[0]} pixels", "Leave `image_size` out",
                 image_size=image_size)  # fmt: skip
         size = check_pair("image_size", image_size)
+    preparation = preparation_of(model) if image_size is None else None
+    if preparation is not None:
+        size = preparation.crop, preparation.crop
     out = _check_out(out, source, overwrite)
     video = VideoSource(source)
     region = _check_region(region, video.size)
-    seen = seen_part(region, size)
+    seen = seen_part(region, size, preparation)
     if batch_size is None:
         batch_size = default_batch_size(*(seen[3:1:-1] if None in size else size))
         batch_size = min(batch_size, max(1, _BYTES // (3 * math.prod(video.size))))
-    batch_size, fit = check_int("batch_size", batch_size), fitting(size)
+    batch_size, fit = check_int("batch_size", batch_size), fitting(size, preparation)
 
     def explained(classes, total) -> Iterator[tuple[Explanation, list[Frame]]]:
         with Progress(total, "frame", show=verbose) as progress:  # the total of the first pass is an estimate
@@ -237,12 +240,13 @@ def _cut(pixels, region, channels):
     return to_pixels(Image.fromarray(np.ascontiguousarray(pixels[y : y + height, x : x + width])), channels)
 
 
-def seen_part(region, size):
+def seen_part(region, size, preparation=None):
     """Return the part of a region that a network sees, as Keras' `Resizing` crops it.
 
     Args:
         region: x, y, width and height.
         size: height and width of the network's input, None for any.
+        preparation: what makes images of that size instead, or None.
 
     Returns:
         x, y, width and height.
@@ -250,6 +254,10 @@ def seen_part(region, size):
     if None in size:
         return region
     x, y, width, height = region
+    if preparation is not None:
+        left, top, wide, high = preparation.seen(height, width)
+        left, top, right, bottom = round(left), round(top), round(left + wide), round(top + high)
+        return x + left, y + top, max(1, right - left), max(1, bottom - top)
     wide = max(1, min(width, int(np.float32(height * size[1]) / np.float32(size[0]))))
     high = max(1, min(height, int(np.float32(width * size[0]) / np.float32(size[1]))))
     return x + (width - wide) // 2, y + (height - high) // 2, wide, high

@@ -213,6 +213,20 @@ def test_tfds_images_of_different_sizes_need_image_size(tfds):
     assert loaded.image_shape == (6, 6, 3)
 
 
+def test_tfds_photos_are_prepared_as_files_are(tfds):
+    preparation = data.Preparation(resize=7, crop=5)
+    loaded = data.load("coda_sizes", data_dir=tfds, preparation=preparation, augment=False)
+    assert loaded.image_shape == (5, 5, 3)
+    images, labels = arrays(loaded.validation)
+    assert (images.shape, images.dtype) == ((10, 5, 5, 3), "float32")
+    photos = np.zeros((10, 8, 10, 3), "uint8")
+    for photo, image, label in zip(photos, images, labels, strict=True):
+        photo[..., label] = image.max()
+        np.testing.assert_allclose(image, preparation(photo), atol=1e-4)
+    with pytest.raises(ValueError, match="`preparation` belongs to photos.* Received: source='digits'"):
+        data.load("digits", preparation=preparation)
+
+
 def test_tfds_without_class_labels_is_refused(tfds):
     with pytest.raises(ValueError, match=r"8-bit images with one class label.*coda_scores"):
         data.load("coda_scores", data_dir=tfds)

@@ -9,6 +9,7 @@ from PIL import Image
 from keras_coda import CoDANet
 from keras_coda.data import video as video_files
 from keras_coda.data.images import fitting
+from keras_coda.data.preparation import Preparation
 from keras_coda.explanations import video as explain_video
 from keras_coda.visualization.video import NARROWEST, Panels
 from tests.helpers.videos import NAMES, SIZE, noise, read_video, set_display_matrix, small_model, write_video
@@ -95,6 +96,19 @@ def test_a_map_of_zeros_has_a_color_scale_all_the_same():
         assert survey.limit(0) == pytest.approx(limit, rel=0.04)
 
 
+@pytest.mark.parametrize("region", [(0, 0, *SIZE[::-1]), (5, 3, 24, 32)])
+def test_frames_are_prepared_as_photos_are(region, tmp_path):
+    model, frames, (x, y, width, height) = small_model(), noise(3), region
+    model.preparation = preparation = Preparation(resize=12, crop=8)
+    result = explain(model, write_video(tmp_path / "in.mkv", frames), tmp_path / "out.mkv", class_="bee", region=region)
+    images = np.stack([preparation(frame[y : y + height, x : x + width]) for frame in frames])
+    expected = model.explain(images, 1).contributions[:, 0]
+    shown, _ = read_video(tmp_path / "out.mkv")
+    for picture, contributions in zip(shown, expected, strict=True):
+        seen = values(centers(picture[result.panels.map]), result.limit)
+        assert np.abs(seen - np.clip(contributions, -result.limit, result.limit)).max() < 0.02 * result.limit
+
+
 @pytest.mark.parametrize("size", [(8, 8), (6, 11), (11, 5)])
 @pytest.mark.parametrize("shape", [(36, 52), (53, 30), (9, 200)])
 def test_the_map_covers_what_resizing_leaves_of_the_frame(size, shape):
@@ -104,6 +118,19 @@ def test_the_map_covers_what_resizing_leaves_of_the_frame(size, shape):
     np.testing.assert_allclose(seen.mean(axis=(0, 1)), (x + width / 2, y + height / 2), atol=0.01)
     step = (seen[-1, -1] - seen[0, 0]) / (size[1] - 1, size[0] - 1)
     np.testing.assert_allclose(step, (width / size[1], height / size[0]), rtol=0.3)
+
+
+@pytest.mark.parametrize("shape", [(36, 52), (53, 30), (9, 200), (5, 5)])
+def test_the_map_covers_what_a_preparation_leaves_of_the_frame(shape):
+    preparation = Preparation(resize=10, crop=6)
+    ramp = np.stack(np.meshgrid(np.arange(shape[1]), np.arange(shape[0])), axis=-1) + 0.5
+    left, top, width, height = preparation.seen(*shape)
+    seen = preparation(ramp)[1:-1, 1:-1]  # at the border of the frame less is averaged
+    np.testing.assert_allclose(seen.mean(axis=(0, 1)), (left + width / 2, top + height / 2), atol=0.01)
+    x, y, wide, high = explain_video.seen_part((3, 2, *shape[::-1]), (6, 6), preparation)
+    np.testing.assert_allclose(
+        (x, y, x + wide, y + high), np.add((left, top, left + width, top + height), (3, 2, 3, 2)), atol=0.5
+    )
 
 
 def test_what_the_network_does_not_see_is_gray(model, tmp_path):

@@ -114,7 +114,7 @@ def test_folders_are_loaded_as_files_are_explained(photo, tmp_path):
         loaded = common.load_data_for(model, argparse.Namespace(**vars(arguments)))
         np.testing.assert_allclose(next(iter(loaded.validation))[0][0], expected, atol=1e-4)
     for wrong in ({"image_size": 9}, {"resize_ratio": 1.5}):
-        with pytest.raises(ValueError, match="`preparation` belongs to image files, and says their size. Received: "):
+        with pytest.raises(ValueError, match="`preparation` belongs to photos, and says their size. Received: "):
             keras_coda.data.load(tmp_path, preparation=PREPARATION, **options, **wrong)
 
 
@@ -123,7 +123,7 @@ def test_a_data_set_that_cannot_be_prepared_is_reported(tmp_path):
     model.preparation = PREPARATION
     arguments = argparse.Namespace(data="digits", image_size=None, batch_size=2, validation_split=0.25,
                                    validation_data=None, seed=0, data_dir=None)  # fmt: skip
-    with pytest.warns(UserWarning, match="Only image files are prepared"):
+    with pytest.warns(UserWarning, match="Only photos are prepared"):
         common.load_data_for(model, arguments)
 
 
