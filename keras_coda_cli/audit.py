@@ -37,7 +37,7 @@ def add_audited(parser: argparse.ArgumentParser) -> None:
 
 
 def check_audited(args: argparse.Namespace) -> None:
-    """Check ``--model`` and ``--data``, and that pyarrow is installed."""
+    """Check ``--model`` and ``--data``."""
     checks.check_model(args.model)
     tables = common.load_without_package("data.label_tables")
     if tables.is_table(args.data):
@@ -46,12 +46,12 @@ def check_audited(args: argparse.Namespace) -> None:
         rule = "--data must be a folder of images, or a CSV file of labels"
         checks.require(checks.check_readable(args.data, rule).is_dir(), rule, f"'{args.data}', a file")
         checks.check_images(args.data)
-    checks.require_extra("audit", "pyarrow", purpose="An audit")
 
 
 def check(args: argparse.Namespace) -> None:
     """Find wrong arguments."""
     check_audited(args)
+    checks.require_extra("audit", "pyarrow", purpose="An audit")
     checks.check_out_folder(args.out)
 
 

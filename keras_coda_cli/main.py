@@ -31,6 +31,7 @@ COMMANDS = (
     "explore",
     "evaluate",
     "compare",
+    "calibrate",
     "audit",
     "verify-audit",
     "tune",

@@ -23,6 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def check(args: argparse.Namespace) -> None:
     """Find wrong arguments."""
     audit.check_audited(args)
+    checks.require_extra("audit", "pyarrow", purpose="An audit")
     rule = "--audit must be a folder with a finished audit"
     is_audit = os.path.isfile(os.path.join(os.path.expanduser(args.audit), "manifest.json"))
     checks.require(is_audit, rule, f"'{args.audit}'", "Run `keras-coda audit` to its end")

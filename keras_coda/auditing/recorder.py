@@ -13,7 +13,7 @@ from keras_coda.auditing.rows import make_rows, unreadable_row
 from keras_coda.data.images import check_channels, fitting, read_image
 from keras_coda.data.label_tables import is_table, read_tables
 from keras_coda.explanations.compiled import compiled_explainer
-from keras_coda.explanations.explain import class_names_of, explain, preparation_of, window_of
+from keras_coda.explanations.explain import calibration_of, class_names_of, explain, preparation_of, window_of
 from keras_coda.explanations.explanation import Explanation
 from keras_coda.explanations.files import find_images
 from keras_coda.utils.checks import require
@@ -136,6 +136,27 @@ class Recorder:
         read = [pixels for pixels, _ in map(self._read, names) if not isinstance(pixels, str)]
         return explain(self._model, np.stack(read), verbose=False) if read else None
 
+    def labeled_batches(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yield ``(images, labels)`` of all images, labels ``(B, C)`` of 0 and 1.
+
+        Raises:
+            ValueError: for images whose label is not known.
+            UnreadableImageError: for files that cannot be read.
+        """
+        unknown = [name for name, labels in self._images.labels.items() if labels is None]
+        rule, fix = "The label of each image must be known", "Use a folder named like its class for each, or a CSV file"
+        require(not unknown, rule, fix, images_without=len(unknown), first=unknown[:3])
+        names = list(self._images.labels)
+        for start in range(0, len(names), self._step):
+            read = {name: self._read(name)[0] for name in names[start : start + self._step]}
+            bad = [f"'{name}' ({reason})" for name, reason in read.items() if isinstance(reason, str)]
+            if bad:
+                raise UnreadableImageError(f"Images must be readable. Received: {', '.join(bad[:5])}.")
+            labels = np.zeros((len(read), self.num_classes), "int32")
+            for row, name in zip(labels, read, strict=True):
+                row[list(self._images.labels[name] or ())] = 1
+            yield np.stack(list(read.values())), labels
+
     def _read(self, name):
         """Return the image as the network takes it, or the reason why that cannot be, and the hash of its file."""
         try:
@@ -162,7 +183,7 @@ class Recorder:
             if len(names) == 1:
                 return [self._unreadable(names[0], str(error), readable[names[0]][1])]
             return [row for name in names for row in self._explained({name: readable[name]})]
-        calibration = getattr(self._model, "calibration", None)
+        calibration = calibration_of(self._model)
         return make_rows(
             names,
             logits=found.logits,

@@ -4,6 +4,10 @@ Here belongs what measures. Explainers belong to `keras_coda.explanations` (exac
 """
 
 from keras_coda.evaluation.accuracy import evaluate as evaluate
+from keras_coda.evaluation.calibration import Reliability as Reliability
+from keras_coda.evaluation.calibration import calibrate as calibrate
+from keras_coda.evaluation.calibration import calibration_error as calibration_error
+from keras_coda.evaluation.calibration import reliability as reliability
 from keras_coda.evaluation.comparison import METRICS as METRICS
 from keras_coda.evaluation.comparison import Comparison as Comparison
 from keras_coda.evaluation.comparison import Metric as Metric

@@ -4,6 +4,7 @@ Here belongs code that explains arrays, files and videos with a model. The quali
 `keras_coda.evaluation`.
 """
 
+from keras_coda.explanations.calibration import Calibration as Calibration
 from keras_coda.explanations.contrast import Contrast as Contrast
 from keras_coda.explanations.decomposition import Decomposition as Decomposition
 from keras_coda.explanations.explain import explain as explain

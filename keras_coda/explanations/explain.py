@@ -9,6 +9,7 @@ import keras
 import numpy as np
 
 from keras_coda.data.preparation import Preparation
+from keras_coda.explanations.calibration import Calibration
 from keras_coda.explanations.compiled import compiled_explainer, default_batch_size
 from keras_coda.explanations.explanation import Explanation, sigmoid
 from keras_coda.explanations.inputs import as_batch
@@ -127,6 +128,11 @@ def window_of(model) -> tuple[float, float] | None:
     See :func:`keras_coda.data.read_image`.
     """
     return _of_network(model, "window")
+
+
+def calibration_of(model) -> Calibration | None:
+    """Return the calibration of a model, or of the network that is its last layer; None if it has none."""
+    return _of_network(model, "calibration")
 
 
 def preparation_of(model) -> Preparation | None:

@@ -81,8 +81,17 @@ DECISIONS = {
         "int32", "BC", "1 for every label that the image has by the thresholds of its classes", is_optional=True
     )
 }  # of networks with several labels
+CALIBRATED = {
+    "calibrated_probabilities": Tensor(
+        "float32",
+        "BC",
+        "sigmoids of the logits, scaled and shifted for each class as fitted to validation images",
+        is_optional=True,
+    )
+}  # of networks with a calibration
 MAPS = {
     **PREDICTIONS,
+    **CALIBRATED,
     **CLASSES,
     "class_names": Tensor("string", "BK", "names of `classes`, UTF-8"),
     "contributions": Tensor(
@@ -106,7 +115,7 @@ TOP = {
 }
 
 SIGNATURES: MutableMapping[str, Signature] = {
-    PREDICT: Signature(IMAGES, {**PREDICTIONS, **DECISIONS, **TOP}),
+    PREDICT: Signature(IMAGES, {**PREDICTIONS, **CALIBRATED, **DECISIONS, **TOP}),
     EXPLAIN: Signature(IMAGES, MAPS),
     EXPLAIN_CLASSES: Signature({**IMAGES, **CLASSES}, MAPS),
 }

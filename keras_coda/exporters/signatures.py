@@ -17,8 +17,9 @@ import keras
 from keras import ops
 
 from keras_coda.data.preparation import Preparation
+from keras_coda.explanations.calibration import Calibration
 from keras_coda.explanations.decomposition import Decomposition
-from keras_coda.explanations.explain import preparation_of, window_of
+from keras_coda.explanations.explain import calibration_of, preparation_of, window_of
 from keras_coda.exporters import schema
 from keras_coda.layers.factored import Gram, fixed_weights
 from keras_coda.utils.checks import check_int, check_pair, require
@@ -41,6 +42,7 @@ class Signatures:
             label; None for a network with one label per image.
         window: of files with 16 bits per channel, see :func:`keras_coda.data.read_image`.
         preparation: how image files are brought to ``image_size``; None: as usual.
+        calibration: how logits become calibrated probabilities; None: there are none.
     """
 
     decomposition: Decomposition
@@ -51,6 +53,7 @@ class Signatures:
     thresholds: tuple[float, ...] | None = None
     window: tuple[float, float] | None = None
     preparation: Preparation | None = None
+    calibration: Calibration | None = None
 
     @classmethod
     def of(
@@ -87,7 +90,8 @@ class Signatures:
         thresholds = None
         if getattr(model, "multi_label", False):
             thresholds = model.thresholds or (0.5,) * count
-        return cls(decomposition, tuple(names), top_k, size, bool(linear_map), thresholds, window_of(model), prepared)
+        facts = thresholds, window_of(model), prepared, calibration_of(model)
+        return cls(decomposition, tuple(names), top_k, size, bool(linear_map), *facts)
 
     @property
     def image_shape(self) -> tuple[int | None, int | None, int]:
@@ -102,9 +106,17 @@ class Signatures:
     # === Predictions and maps, with keras.ops only: these functions convert to other formats, too ===
 
     def predict(self, images) -> dict:
-        """Return ``logits`` and ``probabilities`` (B, C), float32."""
-        logits = self.decomposition.logits(images)
-        return {"logits": logits, "probabilities": ops.sigmoid(logits)}
+        """Return ``logits`` and ``probabilities`` (B, C), float32, and calibrated ones if there is a calibration."""
+        return self._predictions(self.decomposition.logits(images))
+
+    def _predictions(self, logits):
+        found = {"logits": logits, "probabilities": ops.sigmoid(logits)}
+        if self.calibration is None:
+            return found
+        slopes, intercepts = (
+            ops.array(values, "float32") for values in (self.calibration.slopes, self.calibration.intercepts)
+        )
+        return {**found, "calibrated_probabilities": ops.sigmoid(logits * slopes + intercepts)}
 
     def explain(self, images, classes=None) -> dict:
         """Return predictions, ``classes`` (B, K), ``contributions`` (B, K, H, W), ``residual`` (B, K), ``bias`` (B,).
@@ -120,7 +132,7 @@ class Signatures:
         total = total + results["offsets"] if "offsets" in results else total
         bias = ops.zeros_like(logits[:, 0]) + self.decomposition.bias
         residual = ops.abs(total - chosen)
-        return {**results, "probabilities": ops.sigmoid(logits), "residual": residual, "bias": bias}
+        return {**results, **self._predictions(logits), "residual": residual, "bias": bias}
 
     # === One method per signature of a SavedModel, see `schema` ===
 

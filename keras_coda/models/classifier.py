@@ -303,7 +303,8 @@ class ExplainableClassifier(PenalizedModel):
             if not model.new_layers:  # else the figures are another network's
                 model.training_figures = preset.facts.get("training_figures", {})
             try:
-                model.take_conventions({**preset.facts, **({"thresholds": None} if model.new_layers else {})})
+                stale = ["thresholds"] * bool(model.new_layers) + ["calibration"] * bool(overrides.keys() - {"dtype"})
+                model.take_conventions({**preset.facts, **dict.fromkeys(stale)})
             except ValueError as error:
                 raise preset.unreadable(error) from error
         return model

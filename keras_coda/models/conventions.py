@@ -7,6 +7,7 @@ import keras
 import numpy as np
 
 from keras_coda.data.preparation import Preparation
+from keras_coda.explanations.calibration import Calibration
 from keras_coda.utils.checks import check_window, require, to_numpy
 
 _OWN = "keras_coda"  # key of what Keras' own `compile` does not take, in the optimizer's entry of the compile config
@@ -23,6 +24,7 @@ class Conventions:
             0 and 65535.
         preparation: how photos become images of the size that the network was trained on; None: they are scaled to
             cover the network's size and cut to it, or keep their size if the network takes any.
+        calibration: how logits become calibrated probabilities; None: there are none.
 
     Raises:
         ValueError: for other values, or thresholds of a network whose images have one label each.
@@ -32,6 +34,7 @@ class Conventions:
     thresholds: tuple[float, ...] | None = None
     window: tuple[float, float] | None = None
     preparation: Preparation | None = None
+    calibration: Calibration | None = None
 
     def __post_init__(self):
         is_bool = isinstance(self.multi_label, bool)
@@ -45,6 +48,7 @@ class Conventions:
             object.__setattr__(self, "thresholds", tuple(values.tolist()))
         object.__setattr__(self, "window", check_window(self.window))
         object.__setattr__(self, "preparation", Preparation.of(self.preparation))
+        object.__setattr__(self, "calibration", Calibration.of(self.calibration))
 
     @classmethod
     def of(cls, stored: dict, num_classes: int) -> "Conventions":
@@ -55,7 +59,7 @@ class Conventions:
             num_classes: number of classes of the network.
 
         Raises:
-            ValueError: for wrong values, or another number of thresholds than classes.
+            ValueError: for wrong values, or another number of thresholds or slopes than classes.
         """
         names = [field.name for field in dataclasses.fields(cls)]
         try:
@@ -65,11 +69,14 @@ class Conventions:
         return found.checked(num_classes)
 
     def checked(self, num_classes: int) -> "Conventions":
-        """Return these; raise ``ValueError`` unless there is one threshold for each class, or none at all."""
+        """Return these; raise ``ValueError`` unless there is one threshold and slope for each class, or none at all."""
         count = num_classes if self.thresholds is None else len(self.thresholds)
         require(
             count == num_classes, "There must be one threshold for each class", thresholds=count, classes=num_classes
         )
+        slopes = num_classes if self.calibration is None else len(self.calibration.slopes)
+        rule = "There must be one slope of the calibration for each class"
+        require(slopes == num_classes, rule, slopes=slopes, classes=num_classes)
         return self
 
     def for_images(self, shape) -> "Conventions":
@@ -82,8 +89,9 @@ class Conventions:
         """Return the fields that are not the default, JSON-serializable."""
         fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         fields = {name: list(value) if isinstance(value, tuple) else value for name, value in fields.items()}
-        if self.preparation is not None:
-            fields["preparation"] = dataclasses.asdict(self.preparation)
+        for name in ("preparation", "calibration"):
+            if fields[name] is not None:
+                fields[name] = dataclasses.asdict(fields[name])
         return {name: value for name, value in fields.items() if value}
 
 
@@ -127,6 +135,18 @@ class ModelWithConventions(keras.Model):
             probabilities: ``(B, classes)``, for instance those of an explanation.
         """
         return to_numpy(probabilities) >= np.asarray(0.5 if self.thresholds is None else self.thresholds, "float32")
+
+    @property
+    def calibration(self) -> Calibration | None:
+        """How logits become calibrated probabilities: a :class:`~keras_coda.explanations.Calibration`, or None.
+
+        :func:`keras_coda.evaluation.calibrate` fits it to validation images. May be set; training removes it.
+        """
+        return self.conventions.calibration
+
+    @calibration.setter
+    def calibration(self, value):
+        self.conventions = dataclasses.replace(self.conventions, calibration=value).checked(self.num_classes)
 
     @property
     def window(self) -> tuple[float, float] | None:

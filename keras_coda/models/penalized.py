@@ -184,6 +184,7 @@ class PenalizedModel(ModelWithConventions):
         else:
             validation_data = guard.watch(validation_data)
         create_training_variables(self, x, y)
+        self.calibration = None  # it is that of the weights before
         self._forget_other_labels("train_function", x, y)
         if validation_data is not None:
             pair = validation_data if isinstance(validation_data, (tuple, list)) else (validation_data, None)

@@ -29,6 +29,7 @@ class Prediction:
         top_class_names: ``(B, K)`` str.
         top_probabilities: ``(B, K)`` float32.
         decisions: ``(B, C)`` int32, 1 for every label that an image has; None for networks with one label per image.
+        calibrated_probabilities: ``(B, C)`` float32; None for networks without a calibration.
     """
 
     logits: np.ndarray
@@ -37,6 +38,7 @@ class Prediction:
     top_class_names: np.ndarray
     top_probabilities: np.ndarray
     decisions: np.ndarray | None = None
+    calibrated_probabilities: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.logits)

@@ -98,7 +98,8 @@ def train(
     if arguments is None:
         arguments = {**record, "data": [data.name, data.num_train, data.num_validation], "model": model.get_config()}
         arguments["model"].pop("name")  # Keras numbers the models of a process
-        arguments |= {name: value for name, value in model.conventions.stored().items() if name != "thresholds"}
+        fitted = ("thresholds", "calibration")  # from validation images, after a training
+        arguments |= {name: value for name, value in model.conventions.stored().items() if name not in fitted}
     folder = checkpointing.run_folder(out, arguments, restart=restart)
     out = folder.path
     if folder.is_begun and (out / MODEL).is_dir():

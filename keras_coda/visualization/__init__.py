@@ -11,5 +11,6 @@ from keras_coda.visualization.maps import plot_linear_map as plot_linear_map
 from keras_coda.visualization.metrics import plot_comparison as plot_comparison
 from keras_coda.visualization.metrics import plot_localization as plot_localization
 from keras_coda.visualization.metrics import plot_pixel_removal as plot_pixel_removal
+from keras_coda.visualization.reliability import plot_reliability as plot_reliability
 from keras_coda.visualization.studies import plot_temperatures as plot_temperatures
 from keras_coda.visualization.studies import plot_trials as plot_trials
