@@ -9,6 +9,7 @@ from keras_coda import exporters as exporters
 from keras_coda import layers as layers
 from keras_coda import models as models
 from keras_coda import posthoc as posthoc
+from keras_coda import server as server
 from keras_coda import serving as serving
 from keras_coda import training as training
 from keras_coda import tuning as tuning

@@ -95,6 +95,14 @@ def positive(text: str) -> int:
     return number
 
 
+def port(text: str) -> int:
+    """Return the number of a port; 0 stands for any free one."""
+    number = int(text)
+    if not 0 <= number <= 65535:
+        raise argparse.ArgumentTypeError(f"must be in 0 to 65535. Received: {text}")
+    return number
+
+
 def image_size(text: str) -> tuple[int, int]:
     """Return the height and width of ``SIDE`` or ``HEIGHTxWIDTH``, in pixels."""
     return _pair(text, "SIDE or HEIGHTxWIDTH")

@@ -25,22 +25,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--host", default="127.0.0.1", help="address to listen at; with any other, other machines can use the page"
     )
     parser.add_argument(
-        "--port", type=_port, metavar="N", help="0: any free port; default: the first free one from 7860 on"
+        "--port", type=common.port, metavar="N", help="0: any free port; default: the first free one from 7860 on"
     )
     parser.add_argument(
         "--max-upload-mb", type=common.positive, default=10, metavar="N", help="largest file to upload, in MiB"
     )
     parser.add_argument("--open", action="store_true", help="open the page in the browser")
-
-
-def _port(text):
-    number = int(text)
-    if not 0 <= number <= 65535:
-        raise argparse.ArgumentTypeError(f"must be in 0 to 65535. Received: {text}")
-    return number
-
-
-_port.__name__ = "port"
 
 
 def check(args: argparse.Namespace) -> None:

@@ -37,6 +37,7 @@ COMMANDS = (
     "tune",
     "export",
     "convert",
+    "serve",
     "presets",
 )  # in the order of the list that `keras-coda --help` shows
 

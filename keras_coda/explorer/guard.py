@@ -1,13 +1,13 @@
 """What the explorer refuses before Gradio sees a request: other sites, and more than the disk should hold."""
 
 import contextlib
-import ipaddress
 import os
-import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
+
+from keras_coda.utils.listening import is_loopback
 
 # The content security policy of all pages. Gradio compiles templates from text and starts workers from blobs.
 POLICY = (
@@ -104,26 +104,6 @@ class Guard:
                 if path.parent != self._folder:
                     with contextlib.suppress(OSError):  # holds other files
                         path.parent.rmdir()
-
-
-def is_loopback(host: str, resolve: bool = True) -> bool:
-    """Return whether a host is this machine, under an address that no other machine can reach.
-
-    Args:
-        host: a name or address.
-        resolve: whether to look names up; otherwise only ``localhost`` is known.
-    """
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        pass
-    try:
-        found = socket.getaddrinfo(host, None) if resolve else []
-        return bool(found) and all(ipaddress.ip_address(address[0]).is_loopback for *_, address in found)
-    except (OSError, UnicodeError, ValueError):
-        return False
 
 
 def _hostname(address):

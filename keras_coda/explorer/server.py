@@ -1,18 +1,17 @@
 """The server of the explorer: its address, its limits, and the requests that it refuses."""
 
 import os
-import signal
-import socket
 import sys
 import tempfile
 import threading
 from collections.abc import Iterable
 from pathlib import Path
 
-from keras_coda.explorer.guard import Guard, is_loopback
+from keras_coda.explorer.guard import Guard
 from keras_coda.explorer.networks import Networks
 from keras_coda.utils.atomic import temporary_folder
-from keras_coda.utils.checks import check_int, require
+from keras_coda.utils.checks import check_int
+from keras_coda.utils.listening import free_port, is_loopback, stop_on_sigterm, url
 from keras_coda.utils.optional import require_installed
 
 PORTS = range(7860, 7960)  # the first free one of them is used
@@ -47,8 +46,8 @@ def explore(
     # Only looked for: Gradio reads its settings from the environment, set below, when it is imported.
     require_installed("gradio", extra="explore", purpose="The explorer")
     networks = Networks(models)
-    port = _free_port(host, port)
-    _stop_on_sigterm()
+    port = free_port("The explorer", host, PORTS if port is None else (port,))
+    stop_on_sigterm()
     with temporary_folder(Path(tempfile.gettempdir()), "keras-coda-explorer") as folder:
         folder.chmod(0o700)  # uploads are nobody else's business
         os.environ |= {
@@ -59,7 +58,7 @@ def explore(
         app = None
         try:
             app = start(networks, host, port, max_upload_mb, open_browser)
-            print(f"The explorer is at {_address(host, port)} (Ctrl-C stops it).", flush=True)
+            print(f"The explorer is at {url(host, port)} (Ctrl-C stops it).", flush=True)
             if not is_loopback(host):
                 warning = "keras-coda: warning: everybody who can reach this machine can use the explorer."
                 print(warning, file=sys.stderr)
@@ -113,42 +112,3 @@ def start(networks: Networks, host: str, port: int, max_upload_mb: int = 10, ope
         app_kwargs={"middleware": [guard], "docs_url": None, "redoc_url": None, "openapi_url": None},
     )
     return app
-
-
-def _free_port(host, port):
-    """Return ``port`` if the server can listen at it; for None or 0 a free port."""
-    require(port is None or 0 <= port <= 65535, "`port` must be in [0, 65535]", port=port)
-    reason = None
-    for candidate in PORTS if port is None else (port,):
-        try:
-            family, kind, protocol, _, address = socket.getaddrinfo(host, candidate, type=socket.SOCK_STREAM)[0]
-            with socket.socket(family, kind, protocol) as probe:
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                probe.bind(address)
-                return probe.getsockname()[1]
-        except socket.gaierror as error:
-            raise OSError(f"`host` must be an address of this machine. Received: host={host!r} ({error}).") from error
-        except OSError as error:
-            reason = error
-    received = f"host={host!r}, port={port} ({reason.strerror})"
-    if port is None:
-        received = f"host={host!r}, ports {PORTS.start} to {PORTS.stop - 1} ({reason.strerror})"
-    raise OSError(
-        f"The explorer must be able to listen at its address. Received: {received}. Choose another --port (0: any free "
-        "one), or another --host."
-    ) from reason
-
-
-def _address(host, port):
-    shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
-    return f"http://{shown}:{port}"
-
-
-def _stop_on_sigterm():
-    """Make SIGTERM stop the server as Ctrl-C does, so that the folder for uploads is deleted."""
-    if threading.current_thread() is threading.main_thread():
-
-        def interrupt(*_):
-            raise KeyboardInterrupt
-
-        signal.signal(signal.SIGTERM, interrupt)

@@ -12,7 +12,7 @@ from keras_coda_cli import main
 from tests.helpers.commands import run
 
 ROOT = Path(__file__).parents[2]
-HEAVY = ("tensorflow", "keras", "keras_coda", "numpy", "matplotlib", "gradio", "keras_tuner", "av", "PIL")
+HEAVY = ("tensorflow", "keras", "keras_coda", "numpy", "matplotlib", "gradio", "keras_tuner", "kserve", "av", "PIL")
 
 SCRIPT = f"""
 import contextlib, importlib.util, io, json, sys
@@ -51,6 +51,9 @@ WRONG = [
     (["export", "--out", "x", "--model", "half"], 1, "'model.weights.h5'", ()),
     (["explain", "--out", "x", "--model", "nowhere", "a.png"], 1, "Received: 'nowhere'", ()),
     (["explore", "--model", "nowhere"], 1, "Received: 'nowhere'", ()),
+    (["serve", "--model", "nowhere"], 1, "Received: 'nowhere'", ()),
+    (["serve", "--model", "coda_digits", "--port", "70000"], 2, "0 to 65535", ()),
+    (["serve", "--model", "coda_digits", "--max-wait-ms", "-1"], 1, "at least 0", ()),
     (["compare", "--out", "x", "--model", "coda_digits", "--grid", "3x4"], 1, "at least 12 classes. Received: 10", ()),
     (["compare", "--out", "x", "--model", "coda_digits", "--grid", "1"], 2, "at least two cells", ()),
     (["tune", "--out", "x", "--grid", "2x2x2"], 2, "must be SIDE or ROWSxCOLUMNS. Received: 2x2x2", ()),
@@ -144,6 +147,7 @@ WRONG = [
     (["compare", "--model", "coda_digits", "--out", "x"], 1, "keras-coda[posthoc]", ("tf_explain",)),
     (["tune", "--out", "x"], 1, "keras-coda[tune]", ("keras_tuner",)),
     (["explore"], 1, "keras-coda[explore]", ("gradio",)),
+    (["serve", "--model", "coda_digits"], 1, "keras-coda[serve]", ("kserve",)),
     (["train", "--out", "x", "--tensorboard"], 1, "keras-coda[tensorboard]", ("tensorboard",)),
     (["explain", "--model", "coda_digits", "--video", "a.mp4", "b.mp4"], 1, "keras-coda[video]", ("av",)),
     (["explain", "--server", "http://h/v1/models/m", "--out", "x", "a.png"], 1, "keras-coda[serving]", ("requests",)),

@@ -6,7 +6,8 @@ import time
 
 import pytest
 
-from keras_coda.explorer.guard import MAX_FILES, OLD, Guard, is_loopback
+from keras_coda.explorer.guard import MAX_FILES, OLD, Guard
+from keras_coda.utils.listening import is_loopback
 
 OWN = "127.0.0.1:7860"
 
