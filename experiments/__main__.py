@@ -12,7 +12,16 @@ import sys
 os.environ["KERAS_BACKEND"] = "tensorflow"
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-PARTS = ("digits", "cifar10", "cifar10_s", "temperature_digits", "temperature_cifar10", "grid", "report")
+PARTS = (
+    "digits",
+    "cifar10",
+    "cifar10_s",
+    "cifar10_bcos",
+    "temperature_digits",
+    "temperature_cifar10",
+    "grid",
+    "report",
+)
 
 
 def main() -> int:
@@ -43,18 +52,22 @@ def main() -> int:
 
     from benchmarks import records
     from experiments import networks, report, temperature
+    from keras_coda.models import preset_folder
 
     network = functools.partial(networks.run, n_grids=args.grids, n_images=args.images, alone=args.alone)
     runs = {
         "digits": functools.partial(network, "coda_digits", "digits"),
         "cifar10": functools.partial(network, "coda_xs_cifar10", args.cifar10),
         "cifar10_s": functools.partial(network, "coda_s_cifar10", args.cifar10, post_hoc=False),
+        "cifar10_bcos": functools.partial(network, "bcos_resnet20_cifar10", args.cifar10),
         "grid": functools.partial(networks.run_grid, ("coda_s_cifar10", "coda_xs_cifar10"), args.cifar10),
         "temperature_digits": functools.partial(temperature.run, "coda_digits", "digits"),
         "temperature_cifar10": functools.partial(temperature.run, "coda_xs_cifar10", args.cifar10),
     }
     for part in args.parts or PARTS:
-        if part == "report":
+        if part == "cifar10_bcos" and not args.parts and preset_folder("bcos_resnet20_cifar10") is None:
+            print("cifar10_bcos is left out: bcos_resnet20_cifar10 comes without weights")
+        elif part == "report":
             report.write()
         else:
             records.record(part, runs[part], quick=args.quick, program="experiments", folder=report.RESULTS)

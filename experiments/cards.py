@@ -6,6 +6,7 @@ _CIFAR10 = """CIFAR-10 (Krizhevsky 2009): 32×32 color photographs of ten classe
 images of each class (as JPEG files) were used for training, and the last 500 of each for validation. The test images
 were used neither for training nor for choosing the network."""
 _DATA = {
+    "bcos_resnet20_cifar10": _CIFAR10,
     "coda_s_cifar10": _CIFAR10,
     "coda_xs_cifar10": _CIFAR10,
     "coda_digits": """The 1,797 8×8 digits that come with scikit-learn (UCI, Alpaydin and Kaynak 1998), four fifths of
@@ -22,6 +23,9 @@ _TEN_CLASSES = """- It knows ten classes of centered objects. For other objects,
   probability means nothing.
 """
 _LIMITS = {
+    "bcos_resnet20_cifar10": f"""{_TEN_CLASSES}- It was trained for hours on two CPU cores. It is meant for learning,
+  tests and comparisons; the authors' networks for ImageNet are larger, and their weights can be converted.
+""",
     "coda_s_cifar10": f"""{_TEN_CLASSES}- It classifies all of its training images correctly, and is too certain of some
   of its errors.
 """,

@@ -4,6 +4,7 @@
     python -m experiments cifar10 --cifar10 photos/cifar10         # coda_xs_cifar10; the same command continues
     python -m experiments cifar10 --cifar10 photos/cifar10 --grids 4 --images 64 --alone 200 384    # as reported
     python -m experiments cifar10_s --cifar10 photos/cifar10 --grids 4 --images 64 --alone 100 128  # coda_s_cifar10
+    python -m experiments cifar10_bcos --cifar10 photos/cifar10 --grids 100 --images 128  # bcos_resnet20_cifar10
     python -m experiments grid --cifar10 photos/cifar10            # the grid of down-sampling in the maps of both
 
 Machine: 2 cores of an AMD EPYC, float32.
@@ -19,6 +20,7 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
+import keras
 import numpy as np
 
 import keras_coda
@@ -74,7 +76,8 @@ def run(
     kept = KEPT / f"{preset}{'-quick' * quick}"
     methods, sizes, layers = [], {"n_grids": n_grids, "n_images": n_images}, {}
     if post_hoc:  # Grad-CAM's layer is chosen on training images
-        grad_cam, layers = best_grad_cam(model, data.train.take(40), n_grids=5 if quick else 50)
+        blocks = [layer.name for layer in model.layers if isinstance(layer, keras.layers.Add)] or None  # of a ResNet
+        grad_cam, layers = best_grad_cam(model, data.train.take(40), blocks, n_grids=5 if quick else 50)
         methods = [*posthoc.methods(), grad_cam, *TF_EXPLAIN]
     comparison = compare(model, data.validation, methods, **sizes, out=kept)
 

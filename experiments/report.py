@@ -17,7 +17,8 @@ from experiments.networks import ROOT
 
 RESULTS = Path(__file__).parent / "results"
 PAGE = ROOT / "docs" / "results.md"
-_NETWORKS = ("cifar10_s", "cifar10", "digits")
+_NETWORKS = ("cifar10_s", "cifar10", "cifar10_bcos", "digits")
+_COMPARABLE = ("coda_s_cifar10", "coda_xs_cifar10")  # with S-CoDA, whose values are published
 _TEMPERATURES = ("temperature_cifar10", "temperature_digits")
 
 # S-CoDA at T = 1000 (CVPR 2021): localization, and area under the curve of pixel removal.
@@ -63,7 +64,7 @@ _COMMANDS = """
     make evidence CIFAR10=photos/cifar10         # ... or from a folder with train/ and validation/
     python -m experiments cifar10 --grids 25 --images 192  # compare methods on fewer images: 1 hour, not a day
     python -m experiments.compare --images .gpu/images.npz --out out  # many grids and images, on a GPU with JAX alone
-    python -m experiments digits report  # some parts: digits cifar10 cifar10_s temperature_digits temperature_cifar10
+    python -m experiments digits report  # some parts: digits cifar10 cifar10_s cifar10_bcos temperature_digits ...
 
 """
 
@@ -183,15 +184,21 @@ def _opening(found) -> str:
 
 
 def _summary(found) -> str:
-    """What the page shows, a line for each network; the tables say how many grids and images that is."""
-    lines = []
-    for part in _NETWORKS:
-        if part in found:
-            each = found[part]["results"]
-            line = f"- **`{each['preset']}`**: accuracy {each['figures']['accuracy']:.1%}; the contribution maps reach "
-            line += f"localization {each['localization']['mean']:.3f} and pixel removal {each['removal']['mean']:.3f}."
-            lines.append(line + "\n")
-    return "".join(lines) + "\n"
+    """What the page shows, the networks side by side."""
+    rows = []
+    for each in (found[part]["results"] for part in _NETWORKS if part in found):
+        located, removed = each["localization"], each["removal"]
+        rows.append(
+            (
+                f"`{each['preset']}`",
+                f"{each['parameters']:,}",
+                f"{each['figures']['accuracy']:.1%}",
+                f"{located['mean']:.3f} ({located['units']} grids)",
+                f"{removed['mean']:.3f} ({removed['units']} images)",
+            )
+        )
+    head = ("network", "parameters", "accuracy", "localization of its maps", "pixel removal, AUC")
+    return markdown(head, rows) + "\n" if rows else ""
 
 
 def _records() -> dict:
@@ -250,7 +257,7 @@ def _methods(preset, methods, large) -> str:
             row.append("" if each is compared else f"{ahead:+.3f} ± {error:.3f}")
         rows.append(row)
     text += markdown(["method", "localization", "maps ahead by", "removal, AUC", "maps ahead by"], rows)
-    if preset != "coda_digits":
+    if preset in _COMPARABLE:
         plain = {name: _SETTINGS.sub("", name) for name in methods}
         values = [
             f"{_short(name)} {' and '.join(PUBLISHED[plain[name]])}" for name in methods if plain[name] in PUBLISHED

@@ -2,9 +2,10 @@
 
     python -m experiments.ship PRESET RUN [RUN ...]
 
-Each RUN is a folder of ``keras-coda train`` that started from the network of the RUN before it, or one of
-``python -m benchmarks.gpu train``. The network of the last RUN is shipped, with float16 weights; it replaces a shipped
-network of the same name. What was recorded about a training on a GPU is kept in ``experiments/results/PRESET``.
+Each RUN is a folder of ``keras-coda train`` or ``keras_coda.training.train`` that started from the network of the RUN
+before it, or one of ``python -m benchmarks.gpu train``. The network of the last RUN is shipped, with float16 weights;
+it replaces a shipped network of the same name. What was recorded about a training on a GPU is kept in
+``experiments/results/PRESET``.
 
 Machine: any.
 Hours:   none; seconds. The model cards list how long the trainings took.
@@ -16,6 +17,8 @@ import csv
 import json
 import shutil
 from pathlib import Path
+
+import keras
 
 import keras_coda
 from experiments.networks import ROOT
@@ -75,7 +78,7 @@ def _network(run):
 
 def _stage(model, run):
     """What a model card says about one training."""
-    if (run / _RECORDS[0]).exists():
+    if all((run / name).exists() for name in _RECORDS):
         return _stage_on_device(model, run)
     figures = dict(model.training_figures)
     arguments = figures.pop("arguments")
@@ -86,10 +89,17 @@ def _stage(model, run):
         "temperature": model.temperature,
         "pixel_dropout": model.pixel_dropout,
         "batch_size": arguments["batch_size"],
-        "dtype": arguments["dtype"] or "float32",
-        "seed": arguments["seed"],
+        "dtype": _dtype(arguments),
+        **{name: arguments[name] for name in ("augmentation", "seed") if name in arguments},
         "validation_accuracy_by_epoch": curve,
     }
+
+
+def _dtype(arguments):
+    """The policy of a training: of the command line, or of `training.train`, which records the network's arguments."""
+    if "model" in arguments:
+        return keras.dtype_policies.get(arguments["model"].get("dtype") or "float32").name
+    return arguments["dtype"] or "float32"
 
 
 def _stage_on_device(model, run):
