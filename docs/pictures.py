@@ -1,7 +1,8 @@
-"""Pictures of the documentation, drawn with the trained network ``coda_digits``.
+"""Pictures of the documentation, drawn with the trained networks ``coda_digits`` and ``coda_s_cifar10``.
 
-``python -m docs.pictures`` writes all of them except ``uncertain.png``, which ``make demo`` writes. Arguments select
-pictures by name. The same network gives the same pictures.
+``python -m docs.pictures`` writes all of them except ``uncertain.png``, which ``make demo`` writes, and ``photos.png``,
+which needs photos: ``CIFAR10=photos/cifar10/validation python -m docs.pictures photos``, with one folder per class.
+Arguments select pictures by name. The same network gives the same pictures.
 """
 
 import functools
@@ -13,6 +14,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np
 from matplotlib.figure import Figure
+from PIL import Image
 
 import keras_coda
 from keras_coda.evaluation import pixel_removal
@@ -22,6 +24,7 @@ from keras_coda.visualization.figure import save_picture
 
 FOLDER = Path(__file__).parent / "pictures"
 LARGEST = 200_000  # bytes
+GRID = ("frog", "ship", "cat", "automobile", "horse", "airplane", "deer", "truck", "dog")
 RED, GRAY, BLUE = "#b2182b", "#777777", "#2166ac"
 
 
@@ -67,6 +70,30 @@ def localization():
         panel.set_title(f"map of class {classes[cell]}: {score:.2f}", fontsize=9)
         corners = 8 * np.array([(0, 0, 1, 1, 0), (0, 1, 1, 0, 0)]) - 0.5  # of the cell
         panel.plot(corners[0] + 8 * column, corners[1] + 8 * row, color="black", linewidth=1)
+    return _without_ticks(figure, panels)
+
+
+def photos():
+    """Nine photos in one image, and the maps of three classes on it, on one color scale; each class is in one photo."""
+    folder, names, shown = Path(os.environ["CIFAR10"]), GRID, ("horse", "dog", "ship")
+    model = keras_coda.CoDANet.from_preset("coda_s_cifar10", input_shape=(None, None, 3))
+    classes = [model.class_names.index(name) for name in names]
+    paths = [sorted((folder / name).iterdir())[:100] for name in names]
+    cells = [np.stack([np.asarray(Image.open(path).convert("RGB")) for path in group]) for group in paths]
+    surest = [model.predict(group, verbose=0)[:, each].argmax() for group, each in zip(cells, classes, strict=True)]
+    grid = assemble(np.stack([group[best] for group, best in zip(cells, surest, strict=True)])[None], 3, 3)
+    maps = model.explain(grid.astype("float32"), [[model.class_names.index(name) for name in shown]]).contributions[0]
+    limit = np.quantile(np.abs(maps), 0.998)
+    figure = Figure(figsize=(5.2, 5.5), layout="constrained")
+    panels = figure.subplots(2, 2).ravel()
+    panels[0].imshow(grid[0].astype("uint8"), interpolation="nearest")
+    panels[0].set_title("nine photos in one image", fontsize=12)
+    for panel, name, each in zip(panels[1:], shown, maps, strict=True):
+        panel.imshow(each, cmap="RdBu_r", vmin=-limit, vmax=limit)
+        panel.set_title(f"where is the {name}?", fontsize=12)
+        row, column = divmod(names.index(name), 3)
+        corners = 32 * np.array([(0, 0, 1, 1, 0), (0, 1, 1, 0, 0)]) - 0.5
+        panel.plot(corners[0] + 32 * column, corners[1] + 32 * row, color="black", linewidth=1.5)
     return _without_ticks(figure, panels)
 
 
@@ -132,7 +159,7 @@ def check_size(path: Path) -> None:
         raise RuntimeError(f"Pictures must stay below {LARGEST:,} bytes. Received: '{path.name}' with {size:,}.")
 
 
-PICTURES = {each.__name__: each for each in (reasons, localization, removal, factors)}
+PICTURES = {each.__name__: each for each in (reasons, localization, removal, factors, photos)}
 
 
 def main(names=()) -> None:
@@ -141,7 +168,7 @@ def main(names=()) -> None:
     Raises:
         RuntimeError: if a picture is too large for the repository.
     """
-    for name in names or PICTURES:
+    for name in names or [name for name in PICTURES if name != "photos" or "CIFAR10" in os.environ]:
         path = FOLDER / f"{name}.png"
         save_picture(PICTURES[name](), path, dpi=144)
         check_size(path)

@@ -8,12 +8,13 @@ from pathlib import Path
 import nbformat
 import pytest
 
+from docs.repository import address
 from notebooks.run import FOLDER, PATHS, clear, code, pictures
 
 ROOT = FOLDER.parent
 BADGE = "https://colab.research.google.com/assets/colab-badge.svg"
-COLAB = "https://colab.research.google.com/github/keras-coda/keras-coda/blob/main/notebooks/"
-PROMPT = re.compile(r'%pip install -q "keras-coda(?:\[([\w,]+)\])?"')
+COLAB = address().replace("https://github.com", "https://colab.research.google.com/github") + "/blob/main/notebooks/"
+PROMPT = re.compile(r'%pip install -q "keras-coda(?:\[([\w,]+)\])? @ \{source\}"')
 
 
 @pytest.fixture(params=PATHS, ids=lambda path: path.stem)
@@ -75,10 +76,23 @@ def test_it_begins_with_a_title_and_the_badge_of_this_very_file(notebook, path):
 def test_first_code_cell_alone_installs_and_only_what_is_missing(notebook):
     first, *others = code(notebook)
     assert "importlib.util.find_spec" in first
+    assert f'"git+{address()}"' in first
     extras = PROMPT.search(first).group(1)
     known = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
     assert set(extras.split(",") if extras else ()) <= set(known)
     assert not any(re.search(r"pip install|apt-get", cell) for cell in others)
+
+
+@pytest.mark.parametrize("place", ["checkout", "elsewhere"])
+def test_first_code_cell_installs_from_the_checkout_or_else_from_the_repository(notebook, place, tmp_path, monkeypatch):
+    (tmp_path / "notebooks").mkdir()
+    if place == "checkout":
+        (tmp_path / "pyproject.toml").touch()
+    monkeypatch.chdir(tmp_path / "notebooks")
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    scope = {}
+    exec(code(notebook)[0].replace("%pip install", "#"), scope)
+    assert scope["source"] == (tmp_path.as_uri() if place == "checkout" else f"git+{address()}")
 
 
 def test_local_links_resolve(notebook, path):
