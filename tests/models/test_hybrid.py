@@ -6,6 +6,8 @@ import keras
 import numpy as np
 import pytest
 
+from experiments import depth
+from keras_coda import DAUConv2D
 from keras_coda.evaluation import pixel_removal
 from keras_coda.explanations.decomposition import Decomposition
 from keras_coda.explanations.explainers import attributions
@@ -112,6 +114,20 @@ def test_metrics_take_maps_as_large_as_images_and_remove_features_by_their_share
     np.testing.assert_allclose(masked([images, keep]), logits, atol=1e-5)
     assert np.abs(masked([images, keep * (np.arange(8) < 4)[:, None]]) - logits).max() > 1e-4
     assert np.isfinite(pixel_removal(model, [(images, classes[:, 0])], n_images=4, points=3, verbose=False).curve).all()
+
+
+def test_heads_of_the_study_of_depth_replace_the_layers_behind_a_cut():
+    layers = [[3, 1], [4, 2]]
+    network = depth.conventional((8, 8, 1), layers, 3)
+    for cut, (name, side) in enumerate((("pixels", 8), ("layer_1", 8), ("layer_2", 4))):
+        explanation = depth.cut_after(network, cut, layers, 3).explain(pixels(2, (8, 8, 1)), jit_compile=False)
+        assert_complete(explanation)
+        assert (explanation.wrt if cut else "pixels") == name
+        assert explanation.contributions.shape == (2, 1, side, side)
+        model = depth.cut_after(network, cut, layers, 3)
+        units = [layer.filters for layer in model.layers if isinstance(layer, DAUConv2D)]
+        assert units == [[3, 4, 3], [4, 3], [3]][cut]
+        assert len(model.trainable_weights) == 2 * len(units)
 
 
 # === Features on the disk ===
