@@ -60,7 +60,7 @@ def run(args: argparse.Namespace) -> None:
     from keras_coda import auditing
 
     def progress():
-        return f"Finished files: {len(glob.glob(os.path.join(args.out, 'rows-*.parquet')))}."
+        return f"Finished files: {len(glob.glob(os.path.join(args.out, 'rows', '*.parquet')))}."
 
     model = common.load_model(args.model, any_model=True)
     options = {"keep_maps": args.maps, "shard_size": args.shard_size, "batch_size": args.batch_size}

@@ -10,7 +10,7 @@ import numpy as np
 
 from keras_coda.auditing.recorder import AuditedImages, Recorder
 from keras_coda.auditing.rows import COLUMNS, row_hash, text_of
-from keras_coda.auditing.writing import MANIFEST, Manifest, hash_of_file, read_rows
+from keras_coda.auditing.writing import MANIFEST, ROWS, Manifest, hash_of_file, read_rows
 from keras_coda.explanations.explain import class_names_of
 from keras_coda.utils.checks import require, summary
 from keras_coda.utils.hashing import digest
@@ -81,7 +81,7 @@ def verify_audit(
         return [Finding(None, MANIFEST, text), *findings]
     known = {text_of(name): name for name in images.labels}
     seen: set[str] = set()
-    paths = sorted(folder.glob("*.parquet"))
+    paths = sorted((folder / ROWS).glob("*.parquet"))
     with Progress(manifest.images, "image", verbose) as progress:
         for path in paths:
             try:
@@ -103,12 +103,12 @@ def _files(folder, manifest, audit_hash):
     if audit_hash is not None and audit_hash != manifest.audit_hash:
         yield Finding(None, MANIFEST, f"the hash of the audit is {manifest.audit_hash}, not {audit_hash}")
     listed = {shard["file"]: shard for shard in manifest.shards}
-    for name in sorted(listed.keys() | {path.name for path in folder.glob("*.parquet")}):
+    for name in sorted(listed.keys() | {path.name for path in (folder / ROWS).glob("*.parquet")}):
         if name not in listed:
             yield Finding(None, name, "the file is not in the manifest")
-        elif not (folder / name).is_file():
+        elif not (folder / ROWS / name).is_file():
             yield Finding(None, name, f"the file with {listed[name]['rows']} rows is missing")
-        elif hash_of_file(folder / name) != listed[name]["sha256"]:
+        elif hash_of_file(folder / ROWS / name) != listed[name]["sha256"]:
             yield Finding(None, name, "the file was changed: it has another SHA-256 than in the manifest")
 
 

@@ -19,7 +19,7 @@ from keras_coda.utils.progress import Progress
 from keras_coda.utils.records import Record
 from keras_coda.utils.run_folder import RunFolder
 
-ARGUMENTS, MANIFEST = "audit.json", "manifest.json"
+ARGUMENTS, MANIFEST, ROWS = "audit.json", "manifest.json", "rows"
 WRITTEN = b"keras_coda.written"  # key of the time in the metadata of a Parquet file
 
 
@@ -67,8 +67,8 @@ def audit(
         model: as for :func:`keras_coda.explain`, for images of one or three channels.
         data: a folder of images, at every depth; or a CSV file of labels as for :func:`keras_coda.data.load`. The label
             of an image of a folder is the innermost folder that is named like a class.
-        out: folder for the audit: ``rows-00000-of-00005.parquet`` and so on, ``audit.json`` with the arguments, and at
-            the end ``manifest.json``.
+        out: folder for the audit: ``rows/part-00000-of-00005.parquet`` and so on, ``audit.json`` with the arguments,
+            and at the end ``manifest.json``.
         keep_maps: whether rows hold the contribution maps, as float16.
         shard_size: rows of a Parquet file. A killed audit repeats at most the work of one.
         batch_size: images explained at a time, if the network has a fixed image size.
@@ -102,7 +102,8 @@ def audit(
     if (out / MANIFEST).exists():  # what was changed since is found by `verify_audit`, and must not become the truth
         return Manifest.from_json(out / MANIFEST)
     count = -(-len(names) // size)
-    paths = [out / shard_name(number, count) for number in range(count)]
+    paths = [out / ROWS / f"part-{number:05}-of-{count:05}.parquet" for number in range(count)]
+    (out / ROWS).mkdir(exist_ok=True)
     with Progress(len(names), "image", verbose) as progress:
         for number, path in enumerate(paths):
             chosen = names[number * size : (number + 1) * size]
@@ -113,11 +114,6 @@ def audit(
     manifest = manifest_of(paths, folder.arguments)
     manifest.to_json(out / MANIFEST)
     return manifest
-
-
-def shard_name(number: int, count: int) -> str:
-    """Return the name of a Parquet file of an audit."""
-    return f"rows-{number:05}-of-{count:05}.parquet"
 
 
 def write_shard(path: Path, batches: Iterator[list[dict]]) -> None:

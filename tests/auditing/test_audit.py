@@ -17,7 +17,7 @@ from tests.helpers.networks import two_layers
 
 
 def rows_of(out):
-    return [row for path in sorted(out.glob("*.parquet")) for row in pq.read_table(path).to_pylist()]
+    return [row for path in sorted(out.glob("rows/*.parquet")) for row in pq.read_table(path).to_pylist()]
 
 
 def test_every_image_has_a_row_with_what_explain_says(audited, model, photos):
@@ -46,7 +46,7 @@ def test_an_unreadable_file_is_a_row_with_its_reason(audited):
 
 
 def test_files_hold_the_schema_and_their_time(audited):
-    for path in audited[0].glob("*.parquet"):
+    for path in audited[0].glob("rows/*.parquet"):
         found = pq.read_schema(path)
         assert found.equals(schema())
         assert found.metadata[writing.WRITTEN].startswith(b"20")
@@ -57,14 +57,14 @@ def test_an_interrupted_audit_goes_on_with_identical_rows(audited, model, photos
     original = writing.write_shard
 
     def stopping(path, batches):
-        if path.name.startswith("rows-00002"):
+        if path.name.startswith("part-00002"):
             raise KeyboardInterrupt
         original(path, batches)
 
     monkeypatch.setattr(writing, "write_shard", stopping)
     with pytest.raises(KeyboardInterrupt):
         audit(model, photos, tmp_path / "out", **options)
-    first = tmp_path / "out" / "rows-00000-of-00005.parquet"
+    first = tmp_path / "out" / "rows" / "part-00000-of-00005.parquet"
     before = first.stat().st_mtime_ns
     assert not (tmp_path / "out" / writing.MANIFEST).exists()
     with pytest.raises(ValueError, match=r"must hold a finished audit.*missing='manifest.json'"):
@@ -118,14 +118,14 @@ def test_a_killed_command_goes_on_with_identical_rows(audited, photos, model, tm
     options = ["audit", *map(str, options), "--shard-size", "25", "--batch-size", "8"]
     process = subprocess.Popen([sys.executable, "-m", "keras_coda", *options], stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 120
-    while not list(tmp_path.glob("out/rows-00000*")) and time.monotonic() < deadline:
+    while not list(tmp_path.glob("out/rows/part-00000*")) and time.monotonic() < deadline:
         time.sleep(0.002)
     os.kill(process.pid, signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
     assert not (tmp_path / "out" / writing.MANIFEST).exists()
     assert run(*options) == 0
     assert rows_of(tmp_path / "out") == rows_of(audited[0])
-    assert not [path for path in (tmp_path / "out").iterdir() if path.name.startswith(".")]
+    assert not [path for path in (tmp_path / "out").rglob("*") if path.name.startswith(".")]
 
 
 def test_commands_record_and_verify(model, tmp_path, capsys):

@@ -22,7 +22,7 @@ def copies(audited, photos, tmp_path):
 def change(out, edit, *, hashes, manifest):
     """Change the rows of an audit, and hide it as far as wanted: hashes of rows, the manifest."""
     before = Manifest.from_json(out / MANIFEST)
-    paths = sorted(out.glob("*.parquet"))
+    paths = sorted(out.glob("rows/*.parquet"))
     for number, path in enumerate(paths):
         rows = [{**row, "row_hash": row_hash(row)} if hashes else row for row in edit(number, rows_of(path))]
         pq.write_table(pa.Table.from_pylist(rows, schema=schema()), path)
@@ -52,7 +52,7 @@ def tampered(row, number):
 @pytest.mark.parametrize(("hashes", "manifest"), [(False, False), (True, False), (True, True)])
 def test_each_of_100_changed_rows_is_found(hashes, manifest, copies, model):
     out, photos = copies
-    names = [row["image"] for path in sorted(out.glob("*.parquet")) for row in rows_of(path)]
+    names = [row["image"] for path in sorted(out.glob("rows/*.parquet")) for row in rows_of(path)]
     chosen = dict(zip(random.Random(0).sample(names, 100), range(100), strict=True))
     columns = {}
 
@@ -79,7 +79,7 @@ def test_removed_added_and_doubled_rows_are_found(copies, model):
             return [*rows[1:], {**rows[2], "image": "bright/new.png"}, rows[3]]
         return rows
 
-    first = rows_of(next(iter(sorted(out.glob("*.parquet")))))
+    first = rows_of(next(iter(sorted(out.glob("rows/*.parquet")))))
     change(out, edit, hashes=True, manifest=True)
     found = {(each.image, each.what) for each in verify_audit(out, model, photos, verbose=False)}
     assert found == {
@@ -91,15 +91,15 @@ def test_removed_added_and_doubled_rows_are_found(copies, model):
 
 def test_removed_added_and_damaged_files_are_found(copies, model):
     out, photos = copies
-    paths = sorted(out.glob("*.parquet"))
+    paths = sorted(out.glob("rows/*.parquet"))
     names = [row["image"] for row in rows_of(paths[0])]
-    shutil.copy(paths[1], out / "rows-9.parquet")
+    shutil.copy(paths[1], out / "rows" / "part-9.parquet")
     paths[0].unlink()
     paths[2].write_bytes(b"PAR1")
     findings = verify_audit(out, model, photos, verbose=False)
     by_file = {each.file: each.what for each in findings if each.image is None}
     assert by_file[paths[0].name] == "the file with 25 rows is missing"
-    assert by_file["rows-9.parquet"] == "the file is not in the manifest"
+    assert by_file["part-9.parquet"] == "the file is not in the manifest"
     assert "cannot be read" in by_file[paths[2].name]
     assert set(names) <= {each.image for each in findings}
 
