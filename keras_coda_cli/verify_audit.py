@@ -1,7 +1,6 @@
 """`keras-coda verify-audit`: compute the rows of an audit again, and find every one that was changed."""
 
 import argparse
-import os
 
 from keras_coda_cli import audit, checks, common
 
@@ -24,9 +23,7 @@ def check(args: argparse.Namespace) -> None:
     """Find wrong arguments."""
     audit.check_audited(args)
     checks.require_extra("audit", "pyarrow", purpose="An audit")
-    rule = "--audit must be a folder with a finished audit"
-    is_audit = os.path.isfile(os.path.join(os.path.expanduser(args.audit), "manifest.json"))
-    checks.require(is_audit, rule, f"'{args.audit}'", "Run `keras-coda audit` to its end")
+    audit.check_finished(args.audit, "--audit")
 
 
 def run(args: argparse.Namespace) -> None:

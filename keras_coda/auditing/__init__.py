@@ -4,6 +4,9 @@ This room is for what is written down about many images. Single explanations bel
 figures of a network's quality to `keras_coda.evaluation`.
 """
 
+from keras_coda.auditing.drift import Drift as Drift
+from keras_coda.auditing.drift import drift as drift
+from keras_coda.auditing.report import report as report
 from keras_coda.auditing.rows import COLUMNS as COLUMNS
 from keras_coda.auditing.rows import Column as Column
 from keras_coda.auditing.rows import make_rows as make_rows
@@ -11,6 +14,7 @@ from keras_coda.auditing.rows import row_hash as row_hash
 from keras_coda.auditing.rows import schema as schema
 from keras_coda.auditing.rows import unreadable_row as unreadable_row
 from keras_coda.auditing.rows import versions as versions
+from keras_coda.auditing.summary import Summary as Summary
 from keras_coda.auditing.verifying import Finding as Finding
 from keras_coda.auditing.verifying import verify_audit as verify_audit
 from keras_coda.auditing.writing import Manifest as Manifest

@@ -131,10 +131,17 @@ class Recorder:
             rows.update(zip(readable, self._explained(readable), strict=True))
             yield [rows[name] for name in chosen]
 
-    def explain(self, names: Sequence[str]) -> Explanation | None:
-        """Explain the predicted classes of images of one size; unreadable ones are left out."""
-        read = [pixels for pixels, _ in map(self._read, names) if not isinstance(pixels, str)]
-        return explain(self._model, np.stack(read), verbose=False) if read else None
+    def explain(self, names: Sequence[str]) -> list[tuple[list[str], Explanation]]:
+        """Explain predicted classes; return names and explanation for each size of images, without unreadable ones."""
+        by_size: dict[tuple, dict[str, np.ndarray]] = {}
+        for name in names:
+            pixels, _ = self._read(name)
+            if not isinstance(pixels, str):
+                by_size.setdefault(pixels.shape, {})[name] = pixels
+        return [
+            (list(read), explain(self._model, np.stack(list(read.values())), verbose=False))
+            for read in by_size.values()
+        ]
 
     def labeled_batches(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yield ``(images, labels)`` of all images, labels ``(B, C)`` of 0 and 1.

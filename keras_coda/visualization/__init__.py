@@ -3,6 +3,8 @@
 Here belongs everything that draws. Nothing here knows a model: functions take arrays, or the results of metrics.
 """
 
+from keras_coda.visualization.audits import plot_distributions as plot_distributions
+from keras_coda.visualization.audits import plot_mean_maps as plot_mean_maps
 from keras_coda.visualization.colors import color_limit as color_limit
 from keras_coda.visualization.colors import to_rgba as to_rgba
 from keras_coda.visualization.figure import save_picture as save_picture
