@@ -1,7 +1,9 @@
 """`keras-coda train`: train a network, or resume a training that was interrupted."""
 
 import argparse
+import contextlib
 import dataclasses
+import os
 from pathlib import Path
 
 from keras_coda_cli import checks, common
@@ -15,7 +17,8 @@ EXAMPLE = "keras-coda train --preset coda_xs_cifar10 --data photos/ --image-size
 # Options whose defaults come from the recipe.
 OF_RECIPE = ("epochs", "batch_size", "learning_rate", "warmup", "augmentation", "ema")
 # Options that change no weight. All others are recorded, and a training is resumed only with the same ones.
-NOT_RECORDED = ("command", "debug", "out", "penalties", "restart", "maps", "localization", "grid", "tensorboard")
+MONITORING = ("maps", "localization", "grid", "tensorboard")
+NOT_RECORDED = ("command", "debug", "out", "penalties", "restart", "distribute", *MONITORING)
 LONG = 60  # seconds: the expected time of trainings that take longer is printed
 
 
@@ -61,6 +64,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "layers, also those that are frozen in the preset",
     )
     parser.add_argument("--restart", action="store_true", help="delete the training in the folder and begin again")
+    parser.add_argument(
+        "--distribute",
+        choices=("data",),
+        help="share each batch among all devices: the GPUs of this host, or on JAX those of all processes that "
+        "KERAS_DISTRIBUTION_JOB_ADDRESSES, ..._NUM_PROCESSES and ..._PROCESS_ID name",
+    )
     parser.set_defaults(batch_size=None)
     recipe = parser.add_argument_group(
         "recipe",
@@ -149,14 +158,30 @@ def check(args: argparse.Namespace) -> None:
     checks.require(not (args.localization and is_table), rule, f"--data {args.data}", "Leave it out")
     checks.check_out_folder(args.out)
     checks.require_usage(args.localization or not args.grid, "argument --grid: only allowed with --localization N")
+    _check_processes(args)
     if args.tensorboard:
         checks.require_extra("tensorboard", "tensorboard", purpose="--tensorboard")
+
+
+def _check_processes(args):
+    processes = common.load_without_package("utils.processes")
+    count, _ = processes.processes(os.environ)
+    backend, fix = os.environ.get("KERAS_BACKEND"), "Set KERAS_BACKEND=jax"
+    if count > 1:
+        rule = f"{processes.COUNT} needs --distribute data: else {count} processes would write one folder"
+        checks.require(args.distribute, rule, f"{processes.COUNT}={count}", "Add it, or unset the variable")
+        rule = "Several processes train together on JAX only"
+        checks.require(backend in (None, "jax"), rule, f"KERAS_BACKEND={backend}", fix)
+        options = checks.given(args, *(f"--{name}" for name in MONITORING))
+        text = f"argument --distribute: not allowed with {', '.join(options)} where several processes train together"
+        checks.require_usage(not options, text)
+    rule = "--distribute needs JAX or TensorFlow"
+    checks.require(not args.distribute or backend != "torch", rule, f"KERAS_BACKEND={backend}", fix)
 
 
 def run(args: argparse.Namespace) -> None:
     """Train, or resume a training."""
     from keras_coda import training
-    from keras_coda.data.load import load
     from keras_coda.training import recipes
 
     args.preset = args.preset or training.default_preset(args.data)
@@ -175,6 +200,21 @@ def run(args: argparse.Namespace) -> None:
         further = f"--preset {model_folder} --out ANOTHER trains it further, --restart begins again"
         print(f"The training is finished: '{model_folder}' ({further}).")
         return
+    with contextlib.ExitStack() as stack:
+        if args.distribute:
+            from keras_coda.models import distribution
+
+            stack.enter_context(distribution.distributed())
+            if not distribution.is_writer():  # the first process prints for all
+                stack.enter_context(contextlib.redirect_stdout(stack.enter_context(open(os.devnull, "w"))))
+        _train(args, recipe, arguments)
+
+
+def _train(args, recipe, arguments):
+    from keras_coda import training
+    from keras_coda.data.load import load
+
+    model_folder = Path(args.out) / training.MODEL
     if args.image_size is None and training.image_size(args.preset, args.data):
         args.image_size = training.image_size(args.preset, args.data)
         print("Images are resized to {}x{}, the preset's size (--image-size changes it).".format(*args.image_size))

@@ -1,5 +1,6 @@
 """Batches of images with labels for backends of Keras other than TensorFlow: NumPy and threads."""
 
+import copy
 import dataclasses
 import math
 import os
@@ -106,6 +107,27 @@ class Resized:
         return resize(self._images[index], self._size)
 
 
+class Whole(np.ndarray):
+    """An array of a batch that each of several processes has whole, rather than its own rows."""
+
+
+class _Draws(np.random.Generator):
+    """Draws random numbers for all images of a batch, and gives those of some: equal for any number of processes."""
+
+    def __init__(self, bits, rows, count):
+        super().__init__(bits)
+        self._rows, self._count = rows, count
+
+    def integers(self, low, high, size):
+        """Return integers for these images; ``size`` is their number, or a shape that begins with it."""
+        shape = size[1:] if isinstance(size, tuple) else ()
+        return super().integers(low, high, (self._count, *shape))[self._rows]
+
+    def random(self, size):
+        """Return numbers from 0 to 1 for these images."""
+        return super().random(self._count)[self._rows]
+
+
 class Batches(keras.utils.PyDataset):
     """Batches ``(images, labels)`` of NumPy arrays: ``(batch, H, W, C)`` and int32.
 
@@ -136,6 +158,7 @@ class Batches(keras.utils.PyDataset):
         super().__init__(workers=2 if are_files or change else 1)  # threads: one batch is made during a training step
         self._images, self._labels = images, np.asarray(labels, "int32")
         self._batch_size, self._change, self._seed = batch_size, change, seed
+        self.place = 0, 1, 1
         self._epoch = 0
         self._order = 0, self._shuffled(0)  # an epoch, and its order
         is_small = math.prod(images.shape) * np.dtype(images.dtype).itemsize <= memory
@@ -145,6 +168,22 @@ class Batches(keras.utils.PyDataset):
     def __len__(self) -> int:
         return math.ceil(len(self._labels) / self._batch_size)
 
+    def part(self, index: int, count: int, devices: int) -> "Batches":
+        """Return the batches of one of several processes that train together: its own rows of every batch.
+
+        A batch that the devices cannot divide, such as the last one of an epoch, comes as :class:`Whole`.
+
+        Args:
+            index: the number of the process, from 0.
+            count: the number of processes.
+            devices: the number of devices of all processes, which must divide the batch size.
+        """
+        rule = "The batch size must be a multiple of the number of devices that train together"
+        require(self._batch_size % devices == 0, rule, batch_size=self._batch_size, devices=devices)
+        part = copy.copy(self)
+        part.place = index, count, devices
+        return part
+
     def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         if not 0 <= index < len(self):
             raise IndexError(f"There are {len(self)} batches. Received: index={index}")
@@ -152,10 +191,13 @@ class Batches(keras.utils.PyDataset):
         if epoch != self._epoch:
             epoch, order = self._order = self._epoch, self._shuffled(self._epoch)
         chosen = order[index * self._batch_size : (index + 1) * self._batch_size]
-        images = self._read(chosen)
+        place, count, devices = self.place
+        is_divided = len(chosen) % devices == 0
+        own = np.array_split(np.arange(len(chosen)), count)[place] if is_divided else np.arange(len(chosen))
+        images, labels = self._read(chosen[own]), self._labels[chosen[own]]
         if self._change is not None:
-            images = self._change(images, np.random.default_rng([self._seed or 0, epoch, index]))
-        return images, self._labels[chosen]
+            images = self._change(images, _Draws(np.random.PCG64([self._seed or 0, epoch, index]), own, len(chosen)))
+        return (images, labels) if is_divided else (images.view(Whole), labels.view(Whole))
 
     def __iter__(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         try:

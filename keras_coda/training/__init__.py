@@ -4,6 +4,7 @@ This room is for code that runs while one network learns. Searches over several 
 `keras_coda.tuning`.
 """
 
+from keras_coda.models.distribution import distributed as distributed
 from keras_coda.training.build import default_preset as default_preset
 from keras_coda.training.build import image_size as image_size
 from keras_coda.training.build import network as network

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import keras
 
+from keras_coda.models.distribution import on_its_own
 from keras_coda.models.weights_files import array_shapes
 from keras_coda.training.recipes import upgrade
 from keras_coda.utils.atomic import new_file, new_folder
@@ -99,20 +100,27 @@ class Backup(keras.callbacks.Callback):
     """Backs up the weights and the state of the optimizer, including averaged weights, after every epoch.
 
     A backup is written completely or not at all. After an epoch whose loss is not finite the last one is kept.
+
+    Args:
+        out: the folder of the training; None to write nothing, in a process that another one writes for.
     """
 
     # Keras' BackupAndRestore overwrites the last backup, and writes the epoch to another file. If it is killed while it
     # writes, a file is cut off, or the epoch does not belong to the weights.
 
-    def __init__(self, out: Path):
+    def __init__(self, out: Path | None):
         super().__init__()
-        self._folder = out / BACKUPS
+        self._folder = None if out is None else out / BACKUPS
 
     def on_epoch_end(self, epoch, logs=None):
         """Write a new backup, then delete the earlier ones."""
         if not math.isfinite((logs or {}).get("loss", math.nan)):
             return
-        with new_folder(self._folder / f"epoch-{epoch + 1:06d}") as temporary:
+        if keras.backend.backend() == "jax":
+            self.model.jax_state_sync()  # sets the variables, which several processes must do together
+        if self._folder is None:
+            return
+        with on_its_own(), new_folder(self._folder / f"epoch-{epoch + 1:06d}") as temporary:
             self.model.save_weights(str(temporary / _WEIGHTS))
         for path, _ in _backups(self._folder)[:-1]:
             shutil.rmtree(path, ignore_errors=True)
@@ -124,10 +132,13 @@ class Log(keras.callbacks.CSVLogger):
     It extends an existing file. An epoch that was logged but not backed up before an interruption gets two rows, of
     which the last one counts. Damaged rows of an existing file are deleted with a warning: a power failure or a full
     disk can cut off the last one, and the next epoch would be written into it.
+
+    Args:
+        out: the folder of the training; None to write nothing, in a process that another one writes for.
     """
 
-    def __init__(self, out: Path):
-        super().__init__(str(out / LOG), append=True)
+    def __init__(self, out: Path | None):
+        super().__init__(os.devnull if out is None else str(out / LOG), append=True)
 
     def on_train_begin(self, logs=None):
         """Open the file. An existing file keeps its columns and whole rows."""

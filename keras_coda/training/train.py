@@ -17,6 +17,7 @@ import numpy as np
 from keras_coda.data.load import Data
 from keras_coda.evaluation.several_labels import best_thresholds
 from keras_coda.models.classifier import ExplainableClassifier
+from keras_coda.models.distribution import is_writer, on_its_own, own_part, require_same, wait_for_all
 from keras_coda.training import checkpointing
 from keras_coda.training.callbacks import ValidateAverages
 from keras_coda.training.checkpointing import BACKUPS, MODEL
@@ -47,6 +48,10 @@ def train(
     those of an uninterrupted training. At the end ``out`` holds the preset folder ``model`` and the log ``log.csv``.
     A finished training is loaded instead of repeated. To train its network further, start from the preset folder
     ``model`` in another ``out``.
+
+    Within :func:`~keras_coda.training.distributed` all devices train, also those of several processes. Then every
+    process calls this function with the same arguments, sees the same images and the same ``out``, and reads its own
+    rows of each batch; the first process writes the files. When one ends, start all of them again.
 
     Args:
         model: the network. It is compiled with the default loss and metrics, and the optimizer of the recipe.
@@ -102,6 +107,10 @@ def train(
         arguments |= {name: value for name, value in model.conventions.stored().items() if name not in fitted}
     folder = checkpointing.run_folder(out, arguments, restart=restart)
     out = folder.path
+    part = own_part(data)
+    begun = (folder.is_begun, restart, checkpointing.epochs_done(out), (out / MODEL).is_dir())
+    images = (data.name, data.num_train, data.num_validation, data.class_names)
+    require_same({"arguments": folder.arguments, "images": images, "folder of results": begun})
     if folder.is_begun and (out / MODEL).is_dir():
         finished = ExplainableClassifier.from_preset(out / MODEL)
         model.set_weights(finished.get_weights())
@@ -109,17 +118,21 @@ def train(
         return model.training_figures
 
     optimizer = recipe.optimizer(steps_per_epoch(data.train))
-    folder.begin()
+    if is_writer():
+        folder.begin()
+    wait_for_all("the folder is ready")
     model.compile(optimizer=optimizer, penalties=recipe.penalties)
     done = checkpointing.restore(model, out)
     averages = [] if recipe.ema is None else [ValidateAverages()]
     # The log comes first: an epoch that is interrupted between the two gets a second row, but no row is missing.
-    saving = [checkpointing.Log(out), checkpointing.Backup(out)]
+    folder_to_write = out if is_writer() else None
+    saving = [checkpointing.Log(folder_to_write), checkpointing.Backup(folder_to_write)]
+    verbose = verbose if is_writer() else 0
     callbacks = [keras.callbacks.TerminateOnNaN(), *averages, *callbacks, *saving]
     options = {"epochs": recipe.epochs, "initial_epoch": done, "callbacks": callbacks, "verbose": verbose}
-    model.fit(data.train, validation_data=data.validation, shuffle=False, **options)  # the data shuffle themselves
+    model.fit(part.train, validation_data=part.validation, shuffle=False, **options)  # the data shuffle themselves
     # `fit` has left the averaged weights, if any.
-    measured = model.evaluate(data.validation, verbose=0, return_dict=True)
+    measured = model.evaluate(part.validation, verbose=0, return_dict=True)
     if not math.isfinite(measured["loss"]):
         raise TrainingDivergedError(
             f"The loss stopped being finite. Received: learning_rate={recipe.learning_rate} (the peak). Try a tenth of "
@@ -143,8 +156,11 @@ def train(
         "date": datetime.date.today().isoformat(),
     }
     model.compile()  # a new optimizer: the learning rate of this one has ended at its lowest value
-    model.save_to_preset(out / MODEL)
-    shutil.rmtree(out / BACKUPS, ignore_errors=True)
+    if is_writer():
+        with on_its_own():
+            model.save_to_preset(out / MODEL)
+        shutil.rmtree(out / BACKUPS, ignore_errors=True)
+    wait_for_all("the network is saved")
     return model.training_figures
 
 

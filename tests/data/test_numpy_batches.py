@@ -9,7 +9,7 @@ import pytest
 from keras_coda import data
 from keras_coda.data import load as load_images
 from keras_coda.data.images import resizing
-from keras_coda.data.numpy_batches import Batches, in_turn, layer_calls, random_crops
+from keras_coda.data.numpy_batches import Batches, Whole, in_turn, layer_calls, random_crops
 from keras_coda.data.resizing import resize
 from keras_coda.utils.errors import UnreadableImageError
 from tests.helpers.datasets import arrays, fill
@@ -132,3 +132,21 @@ def test_a_wrong_layer_raises_its_own_error():
         layer_calls(keras.layers.Normalization(axis=7, mean=0.0, variance=1.0), (4, 4, 1))(
             np.zeros((2, 4, 4, 1)), np.random.default_rng(0)
         )
+
+
+def test_processes_have_the_rows_of_the_whole_batches():
+    images = np.arange(11 * 36, dtype="uint8").reshape(11, 6, 6, 1)
+    options = {"change": random_crops((6, 6), flip=True, padding=1), "seed": 3}
+    whole = Batches(images, np.arange(11), 4, **options)
+    parts = [whole.part(index, 2, 2) for index in range(2)]
+    for _ in range(2):  # epochs
+        *first, last = zip(whole, *parts, strict=True)
+        for joined, *own in first:
+            for array, *halves in zip(joined, *own, strict=True):
+                np.testing.assert_array_equal(np.concatenate(halves), array)
+                assert not isinstance(halves[0], Whole)
+        for array, *each in zip(*last, strict=True):  # of three images, which two devices cannot divide
+            assert all(isinstance(part, Whole) for part in each)
+            np.testing.assert_array_equal(each, [array, array])
+    with pytest.raises(ValueError, match="must be a multiple of the number of devices"):
+        whole.part(0, 3, 3)

@@ -18,6 +18,7 @@ import pytest
 
 from keras_coda.training.recipes import Recipe
 from keras_coda.tuning import HYPERPARAMETERS, METRICS, CoDAHyperModel, TemperatureStudy, TuningResult, tune
+from tests.helpers.page_commands import commands
 from tests.helpers.quarters import FAST, Killed
 from tests.helpers.searches import FIXED, cold_history, search
 
@@ -136,13 +137,13 @@ def test_trials_log_accuracy_and_localization_and_add_them_up(data, preset, tmp_
     assert best["localization"] > 0.25
     assert best["localization_grids"] == 4
     assert result.best == {**FIXED, "temperature": best["temperature"]}
-    assert TuningResult.from_json(tmp_path / "out" / "result.json") == result
+    assert TuningResult.from_json(tmp_path / "search" / "result.json") == result
     assert len(result.table().splitlines()) == 4
     assert {trial["localization_chance"] for trial in result.trials} == {0.25}
     assert "localization (chance 0.250)" in result.table()
     assert len(result.plot().axes) == 3  # two metrics against the temperature, and against each other
     with pytest.raises(ValueError, match="must hold a TemperatureStudy.*TuningResult"):
-        TemperatureStudy.from_json(tmp_path / "out" / "result.json")
+        TemperatureStudy.from_json(tmp_path / "search" / "result.json")
 
 
 def test_a_network_without_localization_gets_zero_and_no_grid(data, preset, tmp_path):
@@ -225,7 +226,7 @@ def test_a_search_that_version_0_1_0_finished_is_read_and_not_repeated(data, pre
     kill(0)  # in any training
     options = {**FIXED, "temperature": [0.1, 1.0], "linear_map_regularization": 0.1}
     assert search(data, preset, tmp_path / "out", trials=1, **options) == before
-    assert (tmp_path / "out" / "result.json").read_text() == (EARLIER / "result.json").read_text()
+    assert (tmp_path / "search" / "result.json").read_text() == (EARLIER / "result.json").read_text()
     with pytest.raises(ValueError, match=r"seed=5 \(it was 0\)\. "):  # the only difference
         search(data, preset, tmp_path / "out", trials=1, seed=5, **options)
 
@@ -271,7 +272,9 @@ def test_any_tuner_of_keras_tuner_takes_the_hypermodel(data, preset, tmp_path):
 WORKER = """
 import os, pathlib, sys, time
 from keras_tuner.src.distribute import oracle_chief
+from keras_coda import tuning
 from keras_coda.tuning import CoDAHyperModel
+from keras_coda_cli import main
 from tests.helpers import quarters
 from tests.helpers.searches import search
 
@@ -279,16 +282,20 @@ class Quick:  # the chief looks every 20 s whether it may go
     sleep = staticmethod(lambda seconds: time.sleep(min(seconds, 0.2)))
 
 def fit(self, *args, **kwargs):  # neither goes on before the other has a trial, too
-    folder = pathlib.Path(sys.argv[2]).parent
+    folder = pathlib.Path()
     (folder / f"{os.environ['KERASTUNER_TUNER_ID']}.trial").touch()
     while len(list(folder.glob("*.trial"))) < 2:
         time.sleep(0.05)
     return original(self, *args, **kwargs)
 
+def tune(data, preset, out, *, grid, objective, **options):
+    result = search(quarters.make_data(), sys.argv[1], out, **options)
+    print("RESULT", result and len(result.trials))
+    return result
+
 original, CoDAHyperModel.fit = CoDAHyperModel.fit, fit
-oracle_chief.time = Quick
-result = search(quarters.make_data(), sys.argv[1], sys.argv[2], trials=4, temperature=(0.1, 1.0))
-print("RESULT", result and len(result.trials))
+oracle_chief.time, tuning.tune = Quick, tune
+sys.exit(main.main(sys.argv[2:]))
 """
 
 
@@ -296,15 +303,17 @@ def test_two_workers_share_the_trials_of_a_chief(preset, tmp_path):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
+    ((shared, arguments),) = commands("many_hosts.md", "tune")
+    assert set(shared) == {"KERASTUNER_ORACLE_IP", "KERASTUNER_ORACLE_PORT", "KERASTUNER_TUNER_ID"}
     shared = {"KERASTUNER_ORACLE_IP": "127.0.0.1", "KERASTUNER_ORACLE_PORT": str(port), "no_proxy": "127.0.0.1"}
-    arguments = [sys.executable, "-c", WORKER, str(preset), str(tmp_path / "out")]
+    arguments, root = [sys.executable, "-c", WORKER, str(preset), *arguments], str(pathlib.Path(__file__).parents[2])
     with contextlib.ExitStack() as processes:
         outputs = []
         started = {}
         for name in ("chief", "worker-1", "worker-2"):
             output = processes.enter_context((tmp_path / f"{name}.txt").open("w+"))
-            environment = {**os.environ, **shared, "KERASTUNER_TUNER_ID": name}
-            options = {"cwd": pathlib.Path(__file__).parents[2], "stdout": output, "stderr": subprocess.STDOUT}
+            environment = {**os.environ, **shared, "KERASTUNER_TUNER_ID": name, "PYTHONPATH": root}
+            options = {"cwd": tmp_path, "stdout": output, "stderr": subprocess.STDOUT}
             process = subprocess.Popen(arguments, env=environment, **options)
             processes.callback(process.wait)
             processes.callback(process.kill)
@@ -315,9 +324,9 @@ def test_two_workers_share_the_trials_of_a_chief(preset, tmp_path):
         texts = [(tmp_path / f"{name}.txt").read_text() for name in started]
     assert set(codes.values()) == {0}, texts
     assert [re.search("RESULT (.*)", text)[1] for text in texts] == ["4", "None", "None"]
-    result = TuningResult.from_json(tmp_path / "out" / "result.json")
+    result = TuningResult.from_json(tmp_path / "search" / "result.json")
     assert [trial["status"] for trial in result.trials] == ["COMPLETED"] * 4
     assert len({trial["temperature"] for trial in result.trials}) == 4
-    assert sorted(path.stem for path in (tmp_path / "out" / "trials").glob("*.json")) == [
+    assert sorted(path.stem for path in (tmp_path / "search" / "trials").glob("*.json")) == [
         "chief", "oracle", "worker-1", "worker-2",
     ]  # each worker has ended at least one  # fmt: skip
