@@ -54,7 +54,7 @@ def lint_saved_model(folder: str | os.PathLike) -> list[Finding]:
     except ValueError as error:
         return [*findings, Finding("proto", str(error))]
     found = signatures_of(meta_graph)
-    findings += [*_check_signatures(found), *_check_tensors(found), *_check_xla(meta_graph.graph_def)]
+    findings += [*_check_signatures(found), *_check_tensors(found), *check_xla(meta_graph.graph_def)]
     return [*findings, *_check_weights(folder, meta_graph), *_check_warmup(folder, found)]
 
 
@@ -128,8 +128,9 @@ def _check_names(
         tensor, spec = expected[name], found[name]
         if spec.dtype != tensor.dtype:
             yield Finding("dtype", f"'{name}' of the {where} must be {tensor.dtype}. Received: {spec.dtype}.")
-        if not schema.match(tensor.axes, spec.shape, sizes):
-            message = f"'{name}' of the {where} must have shape ({', '.join(tensor.axes)}), one size per letter."
+        axes = schema.axes_of(name, tensor, found)
+        if not schema.match(axes, spec.shape, sizes):
+            message = f"'{name}' of the {where} must have shape ({', '.join(axes)}), one size per letter."
             yield Finding("signatures", f"{message} Received: {spec.shape}, elsewhere {sizes}.")
 
 
@@ -144,8 +145,12 @@ def _check_tensors(found: Mapping[str, SignatureMetadata]) -> Iterator[Finding]:
                 yield Finding("batch", f"{message} Received: '{key}' of '{name}', shape {spec.shape}.")
 
 
-def _check_xla(graph_def) -> Iterator[Finding]:
-    """Find functions that XLA must compile: TF Serving loads them, and then fails every call."""
+def check_xla(graph_def) -> Iterator[Finding]:
+    """Find functions that XLA must compile: TF Serving loads them, and then fails every call.
+
+    Args:
+        graph_def: of a SavedModel.
+    """
     places = [("graph", graph_def.node)]
     for function in graph_def.library.function:
         places.append((function.signature.name, function.node_def))

@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import tempfile
 import zipfile
 
@@ -26,7 +27,7 @@ def convert(network: PortableNetwork, *, classes: bool = False) -> bytes:
         ``labels.txt`` has the class names, one per line, ``coda.json`` has :meth:`PortableNetwork.facts`.
 
     Raises:
-        ValueError: for ``classes=True``.
+        ValueError: for ``classes=True``, and for a network with an operation that LiteRT does not have.
     """
     import keras
     import tensorflow as tf
@@ -40,7 +41,7 @@ def convert(network: PortableNetwork, *, classes: bool = False) -> bytes:
         archive.write_out(folder, verbose=False)
         converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=list(serving))
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
-        content = converter.convert()
+        content = _converted(converter)
     return _with_files(
         content,
         {
@@ -60,6 +61,19 @@ def run(content: bytes, inputs: dict[str, np.ndarray]) -> dict[str, dict[str, np
         given = {name: inputs[name] for name in names["inputs"]}
         answers[signature] = {**given, **interpreter.get_signature_runner(signature)(**given)}
     return answers
+
+
+def _converted(converter) -> bytes:
+    try:
+        return converter.convert()
+    except Exception as error:  # its type is not public
+        unknown = sorted(set(re.findall(r"'tf\.(\w+)' op is neither a custom op nor a flex op", str(error))))
+        rule, fix = (
+            "Every operation of the network must exist in LiteRT",
+            "Take a trunk without it, or export a SavedModel",
+        )
+        require(not unknown, rule, fix, operations=unknown)
+        raise
 
 
 def _with_files(content: bytes, files: dict[str, str]) -> bytes:

@@ -57,12 +57,14 @@ class PortableNetwork:
         """Return what users of the file must know: class names (as JSON), pixel convention, bias, completeness."""
         from keras_coda.version import __version__
 
+        layer = self.signatures.decomposition.features
         return {
             "class_names": json.dumps(self.signatures.class_names, ensure_ascii=False),
             "pixels": "float32 in [0, 255], (batch, height, width, channels); the network itself scales and encodes "
             "them. An image whose pixels are no such numbers, or whose classes do not exist, is answered with NaN.",
             "bias": repr(self.signatures.decomposition.bias),
             "completeness": COMPLETENESS,
+            **({} if layer is None else {"wrt": layer}),  # the layer from whose output on maps are exact
             "top_k": str(self.signatures.top_k),
             "producer": f"keras-coda {__version__}",
         }

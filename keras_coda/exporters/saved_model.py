@@ -9,7 +9,8 @@ import numpy as np
 from keras_coda.explanations.explain import explain
 from keras_coda.exporters import warmup as warmups
 from keras_coda.exporters.bare_tensorflow import run_signatures
-from keras_coda.exporters.protos import read_signatures
+from keras_coda.exporters.lint import check_xla
+from keras_coda.exporters.protos import read_meta_graph, read_signatures
 from keras_coda.exporters.schema import BYTES, EXPLAIN, PREDICT, check_name, takes_files
 from keras_coda.exporters.signatures import Signatures, require_tensorflow
 from keras_coda.exporters.single_file import example_inputs
@@ -56,7 +57,8 @@ def export_saved_model(
     Raises:
         FileExistsError: if ``path`` exists.
         ImportError: for ``warmup=True`` without the extra.
-        ValueError: if ``top_k`` is not in [1, classes], the model is not explainable, or it has no such signature.
+        ValueError: if ``top_k`` is not in [1, classes], the model is not explainable, has no such signature, or runs
+            only with XLA.
         NonFiniteNetworkError: a ``ValueError``, if the network's logits or maps are NaN or infinite.
         RuntimeError: on a backend other than TensorFlow.
     """
@@ -81,6 +83,9 @@ def export_saved_model(
         for name, (function, specs) in functions.items():
             archive.add_endpoint(name, function, input_signature=specs)
         archive.write_out(str(folder), verbose=verbose)
+        compiled = [str(finding) for finding in check_xla(read_meta_graph(folder).graph_def)]
+        rule, fix = "A served network must not need XLA, as Keras' grouped convolutions do", "Take a trunk without them"
+        require(not compiled, rule, fix, found=compiled[:1])
         if warmup:
             warmups.write_warmup(folder)
 

@@ -11,7 +11,7 @@ Rules for every signature, because TF Serving joins requests and splits answers 
 """
 
 import dataclasses
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Collection, Mapping, MutableMapping
 
 AXES = {
     "B": "batch",
@@ -21,6 +21,9 @@ AXES = {
     "W": "width",
     "c": "channels",
     "D": "encoded channels",
+    "h": "map height",  # of features, see `axes_of`
+    "w": "map width",
+    "d": "feature channels",
 }
 DTYPES = ("float32", "int32", "string")
 PREDICT, EXPLAIN, EXPLAIN_CLASSES = "serving_default", "contributions", "contributions_for_classes"
@@ -107,6 +110,12 @@ MAPS = {
     "linear_map": Tensor(
         "float32", "BKHWD", "weights of the encoded image `[x, 1-x]`, logit units per unit of it", is_optional=True
     ),
+    "wrt": Tensor(
+        "string",
+        "B",
+        "name of the layer from whose output on maps are exact, UTF-8; they have its height h and width w",
+        is_optional=True,
+    ),  # of networks with a conventional trunk
 }
 TOP = {
     "top_classes": Tensor("int32", "BK", "indices of the K most probable classes, most probable first"),
@@ -162,6 +171,18 @@ def tensors() -> dict[str, Tensor]:
     outputs = [signature.outputs for signature in SIGNATURES.values()]
     sides = [IMAGES, IMAGE_BYTES, *inputs, *outputs]
     return {name: tensor for side in sides for name, tensor in side.items()}
+
+
+def axes_of(name: str, tensor: Tensor, offered: Collection[str]) -> str:
+    """Return the axes of an output: of a network with a conventional trunk, maps are as large as its features.
+
+    Args:
+        name: of the output.
+        tensor: its entry.
+        offered: names of all outputs of the signature; ``wrt`` is among them if there is a trunk.
+    """
+    is_of_pixels = "wrt" not in offered or name == "images"
+    return tensor.axes if is_of_pixels else tensor.axes.replace("HW", "hw").replace("D", "d")
 
 
 def match(axes: str, shape: tuple[int | None, ...] | None, sizes: MutableMapping[str, int | None]) -> bool:

@@ -152,7 +152,7 @@ class Signatures:
     def contributions_for_classes(self, images, classes) -> dict:
         """Return predictions, and maps of the given classes (B, K)."""
         results = self.explain(images, classes)
-        return {**results, "class_names": self._names(results["classes"])}
+        return {**results, "class_names": self._names(results["classes"]), **self._layer(images)}
 
     # === How they become signatures ===
 
@@ -220,6 +220,13 @@ class Signatures:
         import tensorflow as tf
 
         return tf.gather(tf.constant(self.class_names), classes)
+
+    def _layer(self, images):
+        """Return the name of the layer from which on maps are exact, if these are not the pixels."""
+        import tensorflow as tf
+
+        name = self.decomposition.features
+        return {} if name is None else {"wrt": tf.fill(tf.shape(images)[:1], name)}
 
     def _checked_classes(self, classes):
         import tensorflow as tf

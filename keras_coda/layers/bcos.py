@@ -238,7 +238,7 @@ def _transposed(rows, kernel, strides, size):
     margins = [(0, min(pair) - 1) for pair in zip(strides, (height, width), strict=True)]
     images = ops.pad(images, ((0, 0), *margins, (0, 0))) if any(map(any, margins)) else images
     top, left = (height - 1) // 2, (width - 1) // 2
-    return images[:, top : top + size[0], left : left + size[1]]
+    return images[:, top : top + size[0], left : left + size[1], :]  # the last axis for tf2onnx, see `patches`
 
 
 def _spread(images, strides):

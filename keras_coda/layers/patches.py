@@ -36,8 +36,9 @@ def extract(images, kernel_size, strides):
     last_column = (count(width, kernel_width, right) - 1) * right + 1
     top, left = (kernel_height - 1) // 2, (kernel_width - 1) // 2
     padded = ops.pad(images, ((0, 0), (top, top), (left, left), (0, 0)))
+    # Without the last axis, the starts of a slice (0, 1, 2) would be the numbers of its axes, which tf2onnx confuses.
     taps = [
-        padded[:, i : i + last_row : down, j : j + last_column : right]
+        padded[:, i : i + last_row : down, j : j + last_column : right, :]
         for i in range(kernel_height)
         for j in range(kernel_width)
     ]

@@ -111,7 +111,8 @@ def largest_answer(request: Request, metadata: ModelMetadata) -> int:
     sizes: dict[str, int | None] = {}
     for name, array in request.inputs.items():
         schema.match(expected.inputs[name].axes, array.shape, sizes)
-    outputs = {name: tensor.axes for name, tensor in expected.outputs.items() if name in offered.outputs}
+    tensors = {name: tensor for name, tensor in expected.outputs.items() if name in offered.outputs}
+    outputs = {name: schema.axes_of(name, tensor, tensors) for name, tensor in tensors.items()}
     for name, axes in outputs.items():
         for letter, size in zip(axes, offered.outputs[name].shape or (), strict=False):
             if size is not None:

@@ -64,7 +64,8 @@ def read_outputs(request: Request, outputs: Mapping) -> dict[str, np.ndarray]:
             channels = sizes.get("c")
             if channels is not None:
                 sizes["D"] = 2 * channels  # [x, 1-x]
-            found[name] = _READERS[tensor.dtype](outputs, name, tensor.axes, sizes)
+            axes = schema.axes_of(name, tensor, outputs)
+            found[name] = _READERS[tensor.dtype](outputs, name, axes, sizes)
     return found
 
 
@@ -117,6 +118,8 @@ def read_explanation(request: Request, outputs: Mapping, class_names: Sequence[s
         _check_equal("logits of classes", explained, _largest(logits, classes.shape[1]))
     bias = found["bias"]
     _require((bias == bias[0]).all(), "bias", "be one for all images", bias=bias[:10].tolist())
+    layers = found.get("wrt", [None])
+    _require(len(set(layers)) == 1, "wrt", "be one layer for all images", wrt=list(layers[:10]))
     offsets = found.get("offsets")
     constants = float(bias[0]) + np.zeros(classes.shape) + (0 if offsets is None else offsets)
     return Explanation(
@@ -129,6 +132,7 @@ def read_explanation(request: Request, outputs: Mapping, class_names: Sequence[s
         bias=float(bias[0]),
         linear_map=found.get("linear_map"),
         offsets=offsets,
+        wrt=None if layers[0] is None else str(layers[0]),
         class_names=_all_names(class_names, logits.shape[1], names),
     )
 

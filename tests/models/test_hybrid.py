@@ -12,26 +12,11 @@ from keras_coda.evaluation import pixel_removal
 from keras_coda.explanations.decomposition import Decomposition
 from keras_coda.explanations.explainers import attributions
 from keras_coda.explanations.masking import MaskedModel
-from keras_coda.models import ExplainableClassifier, hybrid
+from keras_coda.models import ExplainableClassifier
 from keras_coda.training.features import cached_features, feature_data, split_at_features
 from tests.helpers import quarters
+from tests.helpers.hybrids import make
 from tests.helpers.networks import assert_complete, pixels
-
-
-def trunk(size=8):
-    images = keras.Input((size, size, 1))
-    x = keras.layers.Conv2D(6, 3, padding="same", activation="relu", name="first")(images)
-    x = keras.layers.Dropout(0.5)(keras.layers.BatchNormalization()(x))
-    x = keras.layers.MaxPooling2D(name="pool")(x)
-    x = keras.layers.Conv2D(5, 1, activation="relu", name="second")(x)
-    return keras.Model(images, keras.layers.GlobalAveragePooling2D(name="mean")(x), name="trunk")
-
-
-def make(**options):
-    keras.utils.set_random_seed(0)
-    arguments = {"layer": "pool", "filters": (6, 4), "ranks": 2, "temperature": 2.0, "class_names": "abcd"}
-    own = options.pop("trunk", None) or trunk()
-    return hybrid(own, 4, **{**arguments, "preprocessing": keras.layers.Rescaling(1 / 255), **options})
 
 
 def test_maps_are_exact_from_the_features_on_and_say_so():

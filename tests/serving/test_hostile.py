@@ -173,6 +173,8 @@ def repeated(outputs):
         ({"logits": [[1e308, 0.0, 0.0]]}, "be finite"),
         ({"logits": [[True, False, True]]}, "be numbers"),
         ({"logits": [[]], "probabilities": [[]]}, "have shape"),
+        ({"contributions": np.zeros((1, 2, 1, 1))}, "have shape"),
+        ({"contributions": np.zeros((1, 2, 1, 1)), "wrt": ["a", "b"]}, "have shape"),
     ],
 )
 def test_outputs_that_cannot_be_are_caught(changes, match):
@@ -204,6 +206,16 @@ def test_a_class_has_one_name_in_an_answer():
     two["class_names"][1, 0] = "class 9"
     with pytest.raises(serving.InvalidAnswer, match="give class 0 one name"):
         read_explanation(request, two)
+
+
+def test_maps_refer_to_the_pixels_or_to_one_layer():
+    _, right = explanation()
+    maps = right["contributions"].sum(axis=(2, 3), keepdims=True)
+    two = repeated({**right, "contributions": maps, "wrt": np.array(["pool"])})
+    request = explain_request(np.zeros((2, 2, 2, 1), "float32"))
+    assert read_explanation(request, two).wrt == "pool"
+    with pytest.raises(serving.InvalidAnswer, match="be one layer for all images"):
+        read_explanation(request, {**two, "wrt": ["pool", "mean"]})
 
 
 @pytest.mark.parametrize("scale", [1e-30, 1e-3, 1.0, 1e6, 1e30])
