@@ -213,8 +213,9 @@ def section(folder: Path) -> str:
         "A small conventional network is trained, and cut after each of its layers. On the features before the cut, "
         "frozen, [dynamic-linear layers](hybrids.md) are trained, as many as they take the place of and one for the "
         "classes, with the same images and epochs. Maps are exact from the cut on, and enlarged to the image for "
-        "localization, on grids of each network's own most confident images ([program](../experiments/depth.py)). The "
-        "trainings are short and the networks small: compare depths, not these accuracies with others.\n\n"
+        "localization, on grids of each network's own most confident images ([program](../experiments/depth.py)). "
+        "Heads have more weights than the layers that they take the place of, so that one may be the more accurate. "
+        "The trainings are short and the networks small: compare depths, not these accuracies with others.\n\n"
         f"{markdown_table(head, rows, right=range(1, len(head)))}\n\n"
         f"{''.join(_run_as(name, each) for name, each in zip(studies, found, strict=True))}\n"
     )
@@ -232,19 +233,25 @@ def _means(results):
 
 
 def _run_as(name, record):
+    """Say what was run for a study."""
     results, settings = record["results"], record["results"]["settings"]
+    _, train, validation = results["data"]
+    heads = [row for row in results["rows"] if row["cut"] is not None]
     layers = ", ".join(f"{filters}{' (stride 2)' * (strides > 1)}" for filters, strides in settings["layers"])
-    grids = sorted({row["grids"] for row in results["rows"] if row["cut"] is not None})
-    residual = max(row["residual"] for row in results["rows"] if row["cut"] is not None)
-    error = max(math.sqrt(row["accuracy"] * (1 - row["accuracy"]) / results["data"][2]) for row in results["rows"])
+    error = max(math.sqrt(row["accuracy"] * (1 - row["accuracy"]) / validation) for row in results["rows"])
     return (
-        f"- {name}: {results['data'][1]:,} training and {results['data'][2]:,} validation images, convolutions of "
-        f"{layers} channels, {settings['epochs']} epochs, {counted(len(settings['seeds']), 'seed')}, "
-        f"{' to '.join(map(str, grids[:: len(grids) - 1 or 1]))} grids of 3×3; standard error of an accuracy at most "
-        f"{error:.1%}, largest residual {residual:.0e}. `{record['command']}`, {record['date']}, "
-        f"{results['cpu_minutes']:.0f} minutes of processor on {record['cores']} cores of an {record['cpu']}, with "
-        "other work beside.\n"
+        f"- {name}: {train:,} training and {validation:,} validation images; convolutions of {layers} channels, heads "
+        f"of {_range(row['weights'] for row in heads)} weights; {settings['epochs']} epochs, "
+        f"{counted(len(settings['seeds']), 'seed')}; {_range(row['grids'] for row in heads)} grids of 3×3; standard "
+        f"error of an accuracy at most {error:.1%}, largest residual {max(row['residual'] for row in heads):.0e}. "
+        f"`{record['command']}`, {record['date']}, {results['cpu_minutes']:.0f} minutes of processor on "
+        f"{record['cores']} cores of an {record['cpu']}, with other work beside.\n"
     )
+
+
+def _range(counts):
+    low, *_, high = sorted(counts)
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
 
 
 def _cell(means, metric):
