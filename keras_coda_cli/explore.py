@@ -1,6 +1,7 @@
 """`keras-coda explore`: a page in the browser to explore networks."""
 
 import argparse
+import sys
 
 from keras_coda_cli import checks, common
 
@@ -42,6 +43,7 @@ def check(args: argparse.Namespace) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Serve the page until it is interrupted."""
+    print("keras-coda: importing Keras ...", file=sys.stderr, flush=True)
     from keras_coda import explorer
 
     options = {"host": args.host, "port": args.port, "max_upload_mb": args.max_upload_mb}

@@ -84,13 +84,16 @@ def read_image(
         return turned(to_pixels(image, channels), orientation)
 
 
-def image_size(path: str | os.PathLike) -> tuple[int, int]:
+def image_size(source: str | os.PathLike | bytes) -> tuple[int, int]:
     """Return height and width of an image file once it is turned upright; its pixels are not decoded.
+
+    Args:
+        source: path of a file, or its content.
 
     Raises:
         UnreadableImageError: if the header of the file cannot be read.
     """
-    with _opened(path) as (image, orientation):
+    with _opened(source) as (image, orientation):
         return image.size if orientation >= 5 else image.size[::-1]
 
 

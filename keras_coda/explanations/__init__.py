@@ -9,6 +9,7 @@ from keras_coda.explanations.contrast import Contrast as Contrast
 from keras_coda.explanations.decomposition import Decomposition as Decomposition
 from keras_coda.explanations.explain import explain as explain
 from keras_coda.explanations.explain import explain_batches as explain_batches
+from keras_coda.explanations.explain import explain_without as explain_without
 from keras_coda.explanations.explainers import Explainer as Explainer
 from keras_coda.explanations.explainers import attributions as attributions
 from keras_coda.explanations.explainers import name_of as name_of

@@ -6,6 +6,7 @@ import keras
 from keras import ops
 
 from keras_coda.explanations import graph
+from keras_coda.explanations.masking import masked
 from keras_coda.layers.dynamic_linear import DynamicLinear, linearize_chain
 from keras_coda.layers.linear_graph import LinearGraph
 from keras_coda.utils.checks import require
@@ -115,12 +116,13 @@ class Decomposition:
         """Return logits ``(batch, classes)`` in float32 under any dtype policy of the layers."""
         return linearize_chain(self.chain, self.encode(images))[0]
 
-    def explain(self, images, classes=None, *, top_k=1, depth=0, linear_map=False) -> dict:
+    def explain(self, images, classes=None, keep=None, *, top_k=1, depth=0, linear_map=False) -> dict:
         """Explain in float32, with ``keras.ops`` only: for eager calls, compiled functions and exported graphs alike.
 
         Args:
             images: ``(batch, H, W, c)`` float32, pixels in [0, 255].
             classes: None for the ``top_k`` largest logits, or int32 ``(batch, K)``.
+            keep: None, or ``(batch, H, W, 1)`` float32, what the encoded pixels are multiplied by.
             top_k: int.
             depth: number of layers of the chain before the activations to which the contributions refer.
             linear_map: bool, whether to return the linear map as well.
@@ -130,7 +132,9 @@ class Decomposition:
             requested, ``linear_map`` (batch, K, h, w, channels). If inner layers add constants, ``offsets`` (batch, K),
             what these add to the logits.
         """
-        activations, _ = linearize_chain(self.chain[:depth], self.encode(images))
+        encoded = self.encode(images)
+        encoded = encoded if keep is None else masked(encoded, keep)
+        activations, _ = linearize_chain(self.chain[:depth], encoded)
         logits, frozen = linearize_chain(self.chain[depth:], activations)
         if classes is None:
             classes = ops.cast(ops.top_k(logits, top_k)[1], "int32")

@@ -18,6 +18,7 @@ from keras_coda.utils.checks import (
     check_classes,
     check_images,
     check_int,
+    require,
     require_finite_network,
     to_numpy,
 )
@@ -99,6 +100,42 @@ def explain(
         linear_map=bool(linear_map),
         jit_compile=bool(getattr(model, "jit_compile", False) if jit_compile is None else jit_compile),
     )
+    return _explanation(model, decomposition, images, fields, class_names, wrt)
+
+
+def explain_without(model: keras.Model, explanation: Explanation, removed: np.ndarray) -> Explanation:
+    """Explain the images of an explanation again, for the same classes, with some pixels removed.
+
+    A pixel is removed by setting all its encoded channels to zero: both halves of ``[x, 1-x]``. Of features of a
+    conventional network the share of their pixels that is kept is left.
+
+    Args:
+        model: the network that ``explanation`` is of.
+        explanation: of pixels, as :func:`explain` returns it without ``wrt``.
+        removed: ``(B, H, W)`` bool, True for the pixels to remove.
+
+    Returns:
+        An :class:`Explanation` of the network's answer to what is left, with the linear map if ``explanation`` has it.
+
+    Raises:
+        ValueError: if ``removed`` does not have the size of the images.
+    """
+    explainer = compiled_explainer(model)
+    images, classes, removed = explanation.images, explanation.classes, np.asarray(removed, bool)
+    rule = "`removed` must have the number, height and width of the images"
+    require(removed.shape == images.shape[:3], rule, removed=removed.shape, images=images.shape)
+    keep = np.where(removed, 0, 1).astype("float32")[..., None]
+    decomposition = explainer.decomposition
+    fixed = [(None, *decomposition.input_shape), (None, classes.shape[1]), (None, *decomposition.input_shape[:2], 1)]
+    options = {"top_k": None, "depth": 0, "linear_map": explanation.linear_map is not None}
+    jit_compile = bool(getattr(model, "jit_compile", False))
+    fields = explainer.run(decomposition.explain, [images, classes, keep], fixed, jit_compile, **options)
+    found = _explanation(model, decomposition, images, fields, explanation.class_names, None)
+    return dataclasses.replace(found, labels=explanation.labels)
+
+
+def _explanation(model, decomposition, images, fields, class_names, wrt):
+    """Return the outputs of :meth:`Decomposition.explain` as an :class:`Explanation`."""
     maps = {name: fields[name] for name in ("contributions", "linear_map") if name in fields}
     require_finite_network(model, logits=fields["logits"], **maps)
     logits = fields["logits"]

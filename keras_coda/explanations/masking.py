@@ -1,4 +1,4 @@
-"""Logits of images from which pixels are removed."""
+"""Images from which pixels are removed: their encodings and logits."""
 
 import keras
 from keras import ops
@@ -20,7 +20,12 @@ class MaskedModel(keras.Model):
         """Return logits ``(batch, classes)`` of ``[images, keep]``."""
         images, keep = inputs
         encoded = ops.cast(self.encoder(images, training=False), "float32")
-        size = tuple(encoded.shape[1:3])
-        if size != tuple(keep.shape[1:3]):
-            keep = ops.image.resize(keep, size, "bilinear", antialias=True, data_format="channels_last")
-        return linearize_chain(self.chain, encoded * keep)[0]
+        return linearize_chain(self.chain, masked(encoded, keep))[0]
+
+
+def masked(encoded, keep):
+    """Return what an encoder returned, multiplied by ``keep (batch, H, W, 1)``, which is reduced to its size."""
+    size = tuple(encoded.shape[1:3])
+    if size != tuple(keep.shape[1:3]):
+        keep = ops.image.resize(keep, size, "bilinear", antialias=True, data_format="channels_last")
+    return encoded * keep

@@ -1,232 +1,209 @@
-"""What happens at an event of the page, and what the page shows after it."""
+"""What happens at an event of the page: the session changes, or stays as it is and the page says why."""
 
+import contextlib
 import dataclasses
-import functools
 import itertools
 import os
 import threading
 import traceback
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
-import gradio as gr
 import numpy as np
 
-from keras_coda.data.images import png
-from keras_coda.explorer import rendering
 from keras_coda.explorer.examples import examples
 from keras_coda.explorer.networks import MAX_CELLS, Networks
 from keras_coda.explorer.sessions import CELL_SIDE, Picture, Session, Sessions
+from keras_coda.explorer.view import TABS, View
 from keras_coda.utils.checks import require
 
 
-def _handler(**clear):
-    """Make a method an event handler: handlers run one at a time; an error becomes a message for the page.
-
-    The method takes a session and returns the changed one. The handler takes Gradio's request as its last argument, and
-    returns the session and the message, "" if there was no error.
-
-    Args:
-        **clear: fields of the session and the values that they get after an error, so that the page shows nothing
-            outdated beside the message.
-    """
-
-    def decorate(method):
-        @functools.wraps(method)
-        def handle(self, *arguments):
-            *arguments, request = arguments
-            key = request.session_hash
-            with self.lock:
-                try:
-                    session = self.sessions[key]
-                except ValueError as error:
-                    return Session(self.networks.names[0]), str(error)
-                problem = ""
-                try:
-                    session = method(self, session, *arguments)
-                except ValueError as error:
-                    problem = str(error)
-                except Exception as error:  # a fault: the page must show it, too, instead of the map from before
-                    traceback.print_exc()
-                    problem = f"{type(error).__name__}: {error}"
-                if problem:
-                    session = dataclasses.replace(session, **clear)
-                self.sessions[key] = session
-            return session, problem
-
-        return handle
-
-    return decorate
-
-
 class Handlers:
-    """The handlers of the page's events, and what the page shows after them.
+    """The events of all open pages. They run one at a time.
 
     Args:
         networks: the networks to choose from.
     """
 
     def __init__(self, networks: Networks):
-        self.networks, self.sessions, self.lock = networks, Sessions(), threading.Lock()
+        self.networks, self.sessions, self._lock = networks, Sessions(), threading.Lock()
         self._numbers = itertools.count(1)
+        self._events: dict[str, Callable[[Session, Mapping[str, Any]], Session]] = {
+            "network": self._network, "view": self._view, "tab": self._tab, "current": lambda session, data: session,
+            "example": self._example, "upload": self._upload, "class": self._class, "brush": self._brush,
+            "cells": self._add_cells, "nine": self._nine, "replace": self._replace, "remove": self._remove,
+            "empty": self._empty, "grid-class": self._grid_class,
+        }  # fmt: skip
+
+    def act(self, kind: str, data: Mapping[str, Any], key: str) -> tuple[Session, str]:
+        """Change the session of a page.
+
+        Args:
+            kind: name of the event.
+            data: what the page sends with it; it may be anything.
+            key: of the session.
+
+        Returns:
+            The session, and what is wrong, "" for nothing. After an error the session is what it was before: what the
+            page showed is still right.
+        """
+        with self._lock:
+            try:
+                session = self.sessions[key]
+            except ValueError as error:
+                return Session(self.networks.names[0]), str(error)
+            problem = ""
+            try:
+                require(kind in self._events, "A page must send an event that this program knows", event=kind)
+                session = self._events[kind](session, data)
+            except ValueError as error:
+                problem = str(error)
+            except Exception as error:  # a fault of this program, which the page must not hide
+                traceback.print_exc()
+                problem = f"{type(error).__name__}: {error}"
+            self.sessions[key] = session
+        return session, problem
+
+    def open(self, query: Mapping[str, str], key: str) -> tuple[Session, str]:
+        """Start a session with what the address of the page asks for: by default the first example.
+
+        Args:
+            query: of the address, see :func:`keras_coda.explorer.view.address`.
+            key: of the session.
+
+        Returns:
+            As :meth:`act`.
+        """
+        name, problem = query.get("network", self.networks.names[0]), ""
+        if name not in self.networks.names:
+            problem = f"The address of this page names a network that is not here. Received: '{name[:80]}'."
+            name = self.networks.names[0]
+        tab = query.get("tab")
+        self.sessions[key] = Session(name, view=View.of(query), tab=tab if tab in TABS else TABS[0])
+        session, wrong = self.act("example", {"index": query.get("example", 0)}, key)
+        if wrong:
+            session, _ = self.act("example", {"index": 0}, key)
+        if "class" in query:
+            session, more = self.act("class", {"value": query["class"]}, key)
+            wrong = wrong or more
+        return session, problem or wrong
+
+    def close(self, key: str) -> None:
+        """Delete a session."""
+        self.sessions.forget(key)
+
+    # === Both tabs ===
+
+    def _network(self, session, data):
+        """Explain the same images with another network; examples are replaced by those of the other network."""
+        before = examples(self.networks[session.network].channels)
+        network = self.networks[data.get("value")]
+        own = examples(network.channels)
+        session = dataclasses.replace(session, network=data["value"])
+        if session.picture is not None:
+            is_example = session.example is not None and own is not before
+            session = self._explain(session, *((own[0], 0) if is_example else (session.picture, session.example)))
+        cells = own if own is not before and session.cells == before else session.cells
+        return self._grid(session, cells)
+
+    def _view(self, session, data):
+        return dataclasses.replace(session, view=session.view.changed(data.get("name"), data.get("value")))
+
+    def _tab(self, session, data):
+        require(data.get("value") in TABS, f"A tab must be one of {TABS}", tab=data.get("value"))
+        return dataclasses.replace(session, tab=data["value"])
 
     # === One image ===
 
-    @_handler(picture=None, explanation=None, removed=None)
-    def upload(self, session, path):
-        """Explain an uploaded image."""
-        return self._explain(session, Picture.take(_uploaded(path)))
+    def _upload(self, session, data):
+        return self._explain(session, Picture.take(_uploaded(data.get("path"))), None)
 
-    @_handler(picture=None, explanation=None, removed=None)
-    def example(self, session, index):
-        """Explain an example."""
-        return self._explain(session, examples(self.networks[session.network].channels)[int(index)])
+    def _example(self, session, data):
+        pictures = examples(self.networks[session.network].channels)
+        index = _index("example", data.get("index"), len(pictures))
+        return self._explain(session, pictures[index], index)
 
-    @_handler(explanation=None, removed=None)
-    def choose_class(self, session, class_):
-        """Explain the same image for another class."""
-        if session.explanation is None or class_ is None:
+    def _class(self, session, data):
+        """Explain the image that is shown for another class, without the same pixels."""
+        if session.explanation is None or data.get("network", session.network) != session.network:
             return session
         network = self.networks[session.network]
-        return dataclasses.replace(session, explanation=network.explain(session.explanation.images[0], int(class_)))
+        class_ = _index("class", data.get("value"), len(network.class_names))
+        explanation = network.explain(session.explanation.images[0], class_)
+        return self._without(dataclasses.replace(session, explanation=explanation), session.removed)
 
-    @_handler(removed=None)
-    def brush(self, session, number, removed):
-        """Store which pixels are removed, a 0 or 1 each; a stroke on a picture that was replaced since is ignored."""
-        if session.explanation is None or number != session.number:
+    def _brush(self, session, data):
+        """Remove pixels, given as a 0 or 1 each; a stroke on a picture that was replaced since is ignored."""
+        if session.explanation is None or data.get("id") != session.number:
             return session
+        removed = data.get("removed")
         height, width = session.explanation.images.shape[1:3]
         rule = "A brush stroke must have a 0 or 1 for every pixel"
         fits = isinstance(removed, str) and len(removed) == height * width and set(removed) <= set("01")
         require(fits, rule, pixels=height * width)
-        mask = np.array(list(removed), "uint8").reshape(height, width) > 0
-        return dataclasses.replace(session, removed=mask if mask.any() else None)
+        return self._without(session, np.array(list(removed), "uint8").reshape(height, width) > 0)
 
-    def _explain(self, session, picture):
+    def _without(self, session, removed):
+        if removed is None or not removed.any():
+            return dataclasses.replace(session, removed=None, without=None)
+        without = self.networks[session.network].without(session.explanation, removed)
+        return dataclasses.replace(session, removed=removed, without=without)
+
+    def _explain(self, session, picture, example):
         network = self.networks[session.network]
-        explanation = network.explain(_image(picture, network.size, network))
-        number = next(self._numbers)
-        return dataclasses.replace(session, picture=picture, explanation=explanation, removed=None, number=number)
+        found = network.explain(_image(picture, network.size, network))
+        original = picture.original(network.size, network.model.window, network.model.preparation)
+        return dataclasses.replace(
+            session, picture=picture, example=example, original=original, explanation=found, top=found, removed=None,
+            without=None, number=next(self._numbers),
+        )  # fmt: skip
 
     # === Grid ===
 
-    @_handler()
-    def upload_cells(self, session, paths):
+    def _add_cells(self, session, data):
         """Add uploaded images to the grid; if one cannot be read, none is added."""
-        pictures = [Picture.take(_uploaded(path)) for path in paths]
-        return self._grid(session, (*session.cells, *pictures))
+        return self._grid(session, (*session.cells, *_pictures(data.get("paths"))))
 
-    @_handler()
-    def example_cells(self, session):
-        """Make a grid of the examples."""
+    def _nine(self, session, data):
         return self._grid(session, examples(self.networks[session.network].channels))
 
-    @_handler()
-    def clear_cells(self, session):
-        """Remove all images from the grid."""
-        return dataclasses.replace(session, cells=(), grid=None)
+    def _replace(self, session, data):
+        index = _index("cell", data.get("index"), len(session.cells))
+        (picture, *_) = _pictures([data.get("path")])
+        return self._grid(session, (*session.cells[:index], picture, *session.cells[index + 1 :]))
 
-    @_handler(grid=None, cells=())
-    def choose_grid_class(self, session, class_):
+    def _remove(self, session, data):
+        index = _index("cell", data.get("index"), len(session.cells))
+        return self._grid(session, (*session.cells[:index], *session.cells[index + 1 :]))
+
+    def _empty(self, session, data):
+        return self._grid(session, ())
+
+    def _grid_class(self, session, data):
         """Explain the same grid for another class."""
-        if session.grid is None or class_ is None:
+        if session.grid is None or data.get("network", session.network) != session.network:
             return session
-        grid = self.networks[session.network].grid_for_class(session.grid, int(class_))
-        return dataclasses.replace(session, grid=grid)
+        network = self.networks[session.network]
+        class_ = _index("class", data.get("value"), len(network.class_names))
+        return dataclasses.replace(session, grid=network.grid_for_class(session.grid, class_))
 
     def _grid(self, session, cells):
         network = self.networks[session.network]
         rule = f"A grid must have up to {MAX_CELLS} images"
-        require(len(cells) <= MAX_CELLS, rule, "Empty it, or add fewer", images=len(cells))
+        require(len(cells) <= MAX_CELLS, rule, "Remove some, or add fewer", images=len(cells))
         size = (CELL_SIDE, CELL_SIDE) if None in network.size else network.size
         images = [_image(cell, size, network) for cell in cells]
         grid = network.grid(images, [cell.name for cell in cells]) if images else None
         return dataclasses.replace(session, cells=tuple(cells), grid=grid)
 
-    # === Both ===
 
-    def open(self, request):
-        """Start a session with the first example."""
-        self.sessions[request.session_hash] = Session(self.networks.names[0])
-        return self.example(0, request)
-
-    @_handler(picture=None, explanation=None, removed=None, cells=(), grid=None)
-    def choose_network(self, session, name):
-        """Explain the same images with another network; examples are replaced by those of the other network."""
-        before = examples(self.networks[session.network].channels)
-        network = self.networks[name]
-        own = examples(network.channels)
-        session = dataclasses.replace(session, network=name, explanation=None, removed=None, grid=None)
-        if session.picture is not None:
-            is_example = own is not before and session.picture in before
-            session = self._explain(session, own[0] if is_example else session.picture)
-        cells = own if own is not before and session.cells == before else session.cells
-        return self._grid(session, cells)
-
-    @_handler()
-    def current(self, session):
-        """Return the session as it is."""
-        return session
-
-    def close(self, request):
-        """Delete a session."""
-        self.sessions.forget(request.session_hash)
-
-    # === What the page shows; `outcome` is what a handler returned ===
-
-    def show_all(self, outcome, percentile, style):
-        """Return the line about the network, its examples, then what `show_image` and `show_grid` return."""
-        network = self.networks[outcome[0].network]
-        top = [rendering.about(network), rendering.gallery(examples(network.channels))]
-        grid = self.show_grid((outcome[0], ""), percentile, style)  # a message is shown once
-        return [*top, *self.show_image(outcome, percentile, style), *grid]
-
-    def show_maps(self, outcome, percentile, style):
-        """Return message, map of the image and map of the grid; a map that does not exist is ""."""
-        session, problem = outcome
-        one = "" if session.explanation is None else rendering.map_view(session.explanation, percentile, style)
-        grid = "" if session.grid is None else rendering.grid_map(session.grid, percentile, style)
-        return [rendering.message(problem), one, grid]
-
-    def show_image(self, outcome, percentile, style):
-        """Return message, image, map, bars, class and what-if table of the image."""
-        session, problem = outcome
-        told, explanation = rendering.message(problem), session.explanation
-        if explanation is None:
-            return [told, None, "", "", self._classes(session, None), rendering.what_if(None, "")]
-        drawn = rendering.map_view(explanation, percentile, style)
-        image, class_ = explanation.images[0], int(explanation.classes[0, 0])
-        shown = {"id": session.number, "src": rendering.data_uri(png(image)), "name": session.picture.name}
-        shown |= {"width": image.shape[1], "height": image.shape[0]}
-        classes = self._classes(session, class_)
-        bars = rendering.bars(explanation, self.networks[session.network].labels(explanation))
-        return [told, shown, drawn, bars, classes, self._what_if(session)]
-
-    def show_what_if(self, outcome):
-        """Return message and what-if table of the image."""
-        session, problem = outcome
-        return [rendering.message(problem), self._what_if(session)]
-
-    def show_grid(self, outcome, percentile, style):
-        """Return message, image, map, class and table of the grid."""
-        session, problem = outcome
-        if session.grid is None:
-            hint = problem or "Upload up to nine images, or use the examples."
-            told = rendering.message(hint, is_error=bool(problem))
-            return [told, "", "", self._classes(session, None), ""]
-        classes = self._classes(session, int(session.grid.explanation.classes[0, 0]))
-        drawn = rendering.grid_image(session.grid), rendering.grid_map(session.grid, percentile, style)
-        return [rendering.message(problem), *drawn, classes, rendering.grid_table(session.grid)]
-
-    def _what_if(self, session):
-        if session.removed is None or session.explanation is None:
-            return rendering.what_if(None, "")
-        explanation = session.explanation
-        result = self.networks[session.network].what_if(explanation, session.removed)
-        return rendering.what_if(result, explanation.class_names[explanation.classes[0, 0]])
-
-    def _classes(self, session, chosen):
-        names = self.networks[session.network].class_names
-        return gr.Dropdown(choices=[(name, index) for index, name in enumerate(names)], value=chosen)
+def _index(name, value, count):
+    """Return an index that a page sent, an int or its digits."""
+    rule = f"The {name} must be one of the {count} that the page shows"
+    is_index = isinstance(value, int) or (isinstance(value, str) and value.isascii() and value.isdigit())
+    require(is_index and 0 <= int(value) < count, rule, **{name: value})
+    return int(value)
 
 
 def _image(picture, size, network):
@@ -235,11 +212,29 @@ def _image(picture, size, network):
     return picture.image(size, network.channels, window=model.window, preparation=model.preparation)
 
 
+def _pictures(paths):
+    """Take uploads; none of them stays on the disk, also if one is wrong."""
+    require(isinstance(paths, list) and 0 < len(paths) < 100, "Images must be uploaded", "Choose files")
+    pictures, problem = [], None
+    for path in paths:
+        try:
+            pictures.append(Picture.take(_uploaded(path)))
+        except ValueError as error:
+            problem = problem or error
+    if problem:
+        raise problem
+    return pictures
+
+
 def _uploaded(path):
     """Return the path of an upload; refuse any other file, which a request could name."""
     folder = Path(os.environ["GRADIO_TEMP_DIR"]).resolve()
-    path = Path(str(path)).resolve()
-    require(folder in path.parents, "An image must be uploaded", "Choose a file", image=path.name)
-    if not path.is_file():
-        raise ValueError(f"An upload can be read only once. Received: '{path.name}', already deleted. Upload it again.")
-    return path
+    found = Path()
+    with contextlib.suppress(OSError, ValueError):  # a name that no file can have
+        found = Path(str(path)).resolve()
+    require(folder in found.parents, "An image must be uploaded", "Choose a file", image=found.name)
+    if not found.is_file():
+        raise ValueError(
+            f"An upload can be read only once. Received: '{found.name}', already deleted. Upload it again."
+        )
+    return found

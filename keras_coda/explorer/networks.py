@@ -11,9 +11,8 @@ import numpy as np
 
 from keras_coda.data.images import check_channels
 from keras_coda.evaluation import grids
-from keras_coda.explanations.compiled import compiled_explainer
+from keras_coda.explanations.explain import explain_without
 from keras_coda.explanations.explanation import Explanation
-from keras_coda.explanations.masking import MaskedModel
 from keras_coda.models import presets
 from keras_coda.models.files import is_keras_file, load_network
 from keras_coda.utils.checks import require
@@ -47,6 +46,7 @@ class Grid:
 
     Attributes:
         explanation: of the joined image, for one class.
+        top: the same for the class that is predicted for it.
         rows: number of rows.
         columns: number of columns.
         names: of the images, row by row; the cells after the last image are gray.
@@ -56,11 +56,31 @@ class Grid:
     """
 
     explanation: Explanation
+    top: Explanation
     rows: int
     columns: int
     names: tuple[str, ...]
     alone: np.ndarray
     shares: np.ndarray
+
+
+def what_if(explanation: Explanation, removed: np.ndarray, without: Explanation) -> WhatIf:
+    """Compare what a map says about the removal of pixels with what the network computes without them.
+
+    Args:
+        explanation: of one image for one class.
+        removed: ``(H, W)`` bool, True for the removed pixels.
+        without: the explanation without these pixels.
+    """
+    contribution = float(explanation.contributions[0, 0][removed].sum(dtype="float64"))
+    logit = float(explanation.explained_logits[0, 0])
+    return WhatIf(
+        removed_share=float(removed.mean()),
+        contribution=contribution,
+        logit=logit,
+        predicted=logit - contribution,
+        real=float(without.explained_logits[0, 0]),
+    )
 
 
 class Network:
@@ -100,34 +120,10 @@ class Network:
         found = np.flatnonzero(self.model.decide(explanation.probabilities)[0]).tolist()
         return [(self.class_names[index], thresholds[index]) for index in found]
 
-    def what_if(self, explanation: Explanation, removed: np.ndarray) -> WhatIf:
-        """Remove pixels from the explained image and compute the logit of the explained class again.
-
-        A pixel is removed by setting all its encoded channels to zero: both halves of ``[x, 1-x]``.
-
-        Args:
-            explanation: of one image for one class.
-            removed: ``(H, W)`` bool, True for the pixels to remove.
-
-        Raises:
-            ValueError: if ``removed`` does not have the size of the image.
-        """
-        image, (class_,) = explanation.images[0], explanation.classes[0]
-        removed = np.asarray(removed, bool)
-        rule = "`removed` must have the height and width of the image"
-        require(removed.shape == image.shape[:2], rule, removed=removed.shape, image=image.shape[:2])
-        keep = np.where(removed, 0, 1).astype("float32")[None, ..., None]
+    def without(self, explanation: Explanation, removed: np.ndarray) -> Explanation:
+        """Explain the image of an explanation again, without the pixels that ``removed (H, W)``, bool, is True for."""
         with self._lock:
-            real = self._masked.predict_on_batch([image[None], keep])
-        contribution = float(explanation.contributions[0, 0][removed].sum(dtype="float64"))
-        logit = float(explanation.explained_logits[0, 0])
-        return WhatIf(
-            removed_share=float(removed.mean()),
-            contribution=contribution,
-            logit=logit,
-            predicted=logit - contribution,
-            real=float(real[0, class_]),
-        )
+            return explain_without(self.model, explanation, np.asarray(removed, bool)[None]).enlarged()
 
     def grid(self, images: Sequence[np.ndarray], names: Sequence[str]) -> Grid:
         """Join up to nine images of one size into a grid, and explain it for the class that is predicted for it.
@@ -148,7 +144,7 @@ class Network:
             alone = self._of_any_size.predict_on_batch(np.stack(images)).argmax(axis=1)
             explanation = self._explain(self._of_any_size, joined, None)
         shares = evidence(explanation.contributions[0, 0], rows, columns)
-        return Grid(explanation, rows, columns, tuple(names), alone, shares)
+        return Grid(explanation, explanation, rows, columns, tuple(names), alone, shares)
 
     def grid_for_class(self, grid: Grid, class_: int) -> Grid:
         """Explain a grid that this network explained before for another class."""
@@ -162,16 +158,12 @@ class Network:
         if None not in self.size:
             image = np.zeros((*self.size, self.channels), "float32")
             self.explain(image)
-            self.what_if(self.explain(image, 0), np.zeros(self.size, bool))
+            self.without(self.explain(image, 0), np.zeros(self.size, bool))
 
     def _explain(self, model, images, class_):
         classes = None if class_ is None else [[class_]]
         found = model.explain(images, classes, linear_map=True, verbose=False, class_names=self.class_names)
         return found.enlarged()
-
-    @functools.cached_property
-    def _masked(self):
-        return MaskedModel(compiled_explainer(self.model).decomposition)
 
     @functools.cached_property
     def _of_any_size(self):

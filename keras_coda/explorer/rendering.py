@@ -1,17 +1,14 @@
 """HTML of the parts of the page: every number is also text, every picture has a description; and the pixels of maps."""
 
-import base64
 from html import escape
 
 import numpy as np
 
 from keras_coda.data.images import png
 from keras_coda.explanations.explanation import sigmoid
-from keras_coda.utils.checks import require
-from keras_coda.visualization.colors import COLORS, color_limit
+from keras_coda.explorer.drawing import data_uri
+from keras_coda.explorer.view import RANGE, STYLES, View
 
-STYLES = ("contributions", "linear map in color")
-PERCENTILES = dict(zip(STYLES, (99.5, 90.0), strict=True))  # the defaults of the figures
 COLOR_NOTES = {  # by the number of channels
     1: "Orange: a brighter pixel would raise the logit, if the weights were fixed. Purple: a darker one would. "
     "White: its brightness hardly matters.",
@@ -36,8 +33,65 @@ def message(text: str, *, is_error: bool = True) -> str:
     return f'<div class="kc-message kc-{kind}" role="{role}">{"<b>Error.</b> " * is_error}{escape(text)}</div>'
 
 
-def about(network) -> str:
-    """Return a line with the images that a network takes, and how other images are changed."""
+def said(explanation, top) -> str:
+    """Return what the page shows, in words for somebody who has never heard of such networks.
+
+    Args:
+        explanation: of one image for one class.
+        top: the same for its most probable class.
+    """
+    names, class_, best = explanation.class_names, explanation.classes[0, 0], top.classes[0, 0]
+    answer = f"The network's answer: <b>{escape(names[best])}</b> ({percent(top.probabilities[0, best])})."
+    name = f"“{escape(names[class_])}”"
+    question = "where in the image this answer comes from"
+    if class_ != best:
+        question = f"why it gives {name} {percent(explanation.probabilities[0, class_])}"
+    exact = "the map is the calculation itself, not an estimate made afterwards"
+    if explanation.wrt is not None:
+        exact = f"from the layer {escape(explanation.wrt)} on the map is the calculation itself, not an estimate"
+    return (
+        f"<p>{answer} The map shows {question}: <b class='kc-red'>red</b> pixels speak for {name}, "
+        f"<b class='kc-blue'>blue</b> pixels speak against it, and all of them together make up its score: {exact}.</p>"
+    )
+
+
+def percent(share: float) -> str:
+    """Return a share in [0, 1] as text."""
+    return f"{100 * share:.1f} %"
+
+
+def controls(networks, name: str, network, view: View) -> str:
+    """Return the choice of the network, and how maps are drawn.
+
+    Args:
+        networks: names of all networks.
+        name: of the chosen one.
+        network: the chosen :class:`~keras_coda.explorer.networks.Network`.
+        view: how maps are drawn.
+    """
+    chosen = _select("network", "Network", [(each, each) for each in networks], name)
+    styles = "".join(
+        f'<label><input type="radio" name="kc-style" data-kind="view" data-name="style" value="{style}"'
+        f"{' checked' * (style == view.style)}> {style}</label>"
+        for style in STYLES
+    )
+    low, high = RANGE
+    same = " checked" * view.same_scale
+    return (
+        f'<details class="kc-view" data-fold open><summary>Network and colors: {escape(name)}</summary>'
+        f'<div class="kc-row">{chosen}<p class="kc-note">{_about(network)}</p></div><div class="kc-row">'
+        f"<fieldset><legend>Rendering</legend>{styles}</fieldset>"
+        f'<label>Colors end at this percentile <input class="kc-percentile" type="number" min="{low}" max="{high}" '
+        f'step="0.5" value="{view.percentile:g}" data-kind="view" data-name="percentile"></label>'
+        '<label><input type="checkbox" data-kind="view" data-name="scale" data-on="same" data-off="own" '
+        f'class="kc-same"{same}> same scale for all classes</label></div>'
+        '<p class="kc-note">Percentile: so many percent of the pixels contribute less than the darkest color stands '
+        "for. A lower one shows weak contributions; no number changes. Same scale: the colors of all classes end where "
+        "those of the most probable class do, so that a class with little evidence looks pale.</p></details>"
+    )
+
+
+def _about(network):
     kind = "gray" if network.channels == 1 else "color"
     count = len(network.class_names)
     if None in network.size:
@@ -45,40 +99,101 @@ def about(network) -> str:
     else:
         size = f"{network.size[1]}x{network.size[0]} pixels"
         change = "other images are cropped to these proportions and resized"
-    return f'<p class="kc-note">{count} classes, {kind} images of {size}; {change}.</p>'
+    return f"{count} classes, {kind} images of {size}; {change}."
+
+
+def _select(kind, label, choices, chosen, more=""):
+    options = "".join(
+        f'<option value="{escape(str(value))}"{" selected" * (value == chosen)}>{escape(str(name))}</option>'
+        for name, value in choices
+    )
+    return f'<label class="kc-select">{label} <select data-kind="{kind}"{more}>{options}</select></label>'
+
+
+def class_list(kind: str, network: str, names, chosen: int) -> str:
+    """Return the list of all classes.
+
+    Args:
+        kind: name of the event of a choice.
+        network: name of the network, which the event has, too: the list may be older than the choice of a network.
+        names: of the classes.
+        chosen: index of the explained class.
+    """
+    choices = [(name, index) for index, name in enumerate(names)]
+    return _select(kind, "Explained class", choices, chosen, f' data-network="{escape(network)}"')
+
+
+def original(picture, found) -> str:
+    """Return an image before it is cut and resized, with a frame around what the network sees.
+
+    Args:
+        picture: a :class:`~keras_coda.explorer.sessions.Picture`.
+        found: its :class:`~keras_coda.explorer.sessions.Original`.
+    """
+    left, top, width, height = (f"{100 * share:.2f}%" for share in found.part)
+    is_whole = found.part[2] * found.part[3] > 0.9999
+    told = "the network sees all of it" if is_whole else "the network sees what is in the frame"
+    return (
+        f'<figure class="kc-original"><div><img src="{data_uri(found.data)}" alt="The image {escape(picture.name)}">'
+        f'<i style="left:{left};top:{top};width:{width};height:{height}"></i></div><figcaption class="kc-note">'
+        f"{escape(picture.name)}, {found.width}x{found.height} pixels; {told}.</figcaption></figure>"
+    )
+
+
+def saves(kinds, of_grid: bool) -> str:
+    """Return the buttons of downloads: ``kinds`` are pairs of a kind and the text of its button."""
+    tab = "grid" if of_grid else "one"
+    buttons = "".join(
+        f'<button type="button" class="kc-button" data-kind="save" data-tab="{tab}" data-file="{kind}">{text}</button>'
+        for kind, text in kinds
+    )
+    return f'<div class="kc-tools" role="group" aria-label="Downloads">{buttons}</div>'
 
 
 def gallery(pictures) -> str:
     """Return the examples as buttons."""
+    start = '<button type="button" class="kc-example" data-kind="example"'
     buttons = [
-        f'<button type="button" class="kc-example" data-index="{index}" title="{escape(each.name)}">'
+        f'{start} data-index="{index}" title="{escape(each.name)}">'
         f'<img src="{data_uri(each.data)}" alt="{escape(each.name)}"></button>'
         for index, each in enumerate(pictures)
     ]
     return f'<div class="kc-gallery" role="group" aria-label="Examples">{"".join(buttons)}</div>'
 
 
-def bars(explanation, labels=None) -> str:
+def bars(explanation, labels=None, without=None) -> str:
     """Return the most probable classes as buttons with bars; the button of the explained class is pressed.
 
     Args:
         explanation: of one image for one class.
         labels: names of the labels that the image has, with their thresholds; None if every image has one label.
+        without: the explanation without the removed pixels, whose probabilities are shown beside the others, or None.
     """
     logits, probabilities = explanation.logits[0], explanation.probabilities[0]
     shown = np.argsort(-logits, kind="stable")[:BARS].tolist()
     chosen = int(explanation.classes[0, 0])
     shown += [chosen] * (chosen not in shown)
-    rows = [
-        f'<button type="button" class="kc-bar" data-index="{index}" aria-pressed="{str(index == chosen).lower()}">'
-        f'<span class="kc-name">{escape(explanation.class_names[index])}</span>'
-        f'<span class="kc-track"><span class="kc-fill" style="width:{100 * probabilities[index]:.1f}%"></span></span>'
-        f'<span class="kc-value">{100 * probabilities[index]:.1f} %</span></button>'
-        for index in shown
-    ]
+    if without is not None:
+        best = int(without.logits[0].argmax())
+        shown += [best] * (best not in shown)
+    rows = []
+    for index in shown:
+        fills = f'<span class="kc-fill" style="width:{100 * probabilities[index]:.1f}%"></span>'
+        value = f"<span>{percent(probabilities[index])}</span>"
+        if without is not None:
+            after = without.probabilities[0, index]
+            fills += f'<span class="kc-fill kc-new" style="width:{100 * after:.1f}%"></span>'
+            value += f'<span class="kc-after">→ {percent(after)}</span>'
+        rows.append(
+            f'<button type="button" class="kc-bar" data-kind="class" data-value="{index}" '
+            f'aria-pressed="{str(index == chosen).lower()}">'
+            f'<span class="kc-name">{escape(explanation.class_names[index])}</span>'
+            f'<span class="kc-track">{fills}</span><span class="kc-value">{value}</span></button>'
+        )
+    removed = "" if without is None else "Striped bars and arrows: without the removed pixels. "
     return (
-        f'<div role="group" aria-label="Most probable classes">{"".join(rows)}</div>'
-        '<p class="kc-note">The probabilities are independent of each other and need not sum to 100 %.</p>'
+        f'<div role="group" aria-label="Most probable classes">{"".join(rows)}</div><p class="kc-note">{removed}'
+        "Each class has a probability of its own; they need not sum to 100 %.</p>"
         + ("" if labels is None else _labels(labels))
     )
 
@@ -89,28 +204,29 @@ def _labels(labels):
 
 
 def what_if(result, name: str) -> str:
-    """Return the logits with and without the removed pixels; without a result a line that says how to remove some.
+    """Return the logits with and without the removed pixels; "" without a result.
 
     Args:
         result: a :class:`~keras_coda.explorer.networks.WhatIf`, or None.
         name: name of the explained class.
     """
     if result is None:
-        return '<p class="kc-note">Paint over pixels of the image to see the prediction without them.</p>'
+        return ""
     difference = result.real - result.predicted
     rows = (("with all pixels", result.logit, ""), ("without, by the map", result.predicted, "kc-predicted"),
             ("without, by the network", result.real, "kc-real"))  # fmt: skip
     cells = "".join(
-        f'<tr><th>{label}</th><td class="{kind}">{number(logit)}</td>'
+        f'<tr><th scope="row">{label}</th><td class="{kind}">{number(logit)}</td>'
         f"<td>{100 * sigmoid(np.array(logit)):.1f} %</td></tr>"
         for label, logit, kind in rows
     )
     return (
         f"<p><b>{100 * result.removed_share:.1f} %</b> of the pixels are removed. They contributed "
         f"<b>{number(result.contribution, 2, sign=True)}</b> to the logit of <b>{escape(name)}</b>.</p>"
-        '<table class="kc-table"><thead><tr><td></td><th>logit</th><th>probability</th></tr></thead>'
-        f'<tbody>{cells}<tr><th>network − map</th><td class="kc-difference">{number(difference, sign=True)}</td>'
-        "<td></td></tr></tbody></table>"
+        '<table class="kc-table"><caption>Without these pixels</caption><thead><tr><td></td><th scope="col">logit</th>'
+        '<th scope="col">probability</th></tr></thead>'
+        f'<tbody>{cells}<tr><th scope="row">network − map</th><td class="kc-difference">'
+        f"{number(difference, sign=True)}</td><td></td></tr></tbody></table>"
         '<p class="kc-note">The map uses the weights for the full image. Without these pixels the network computes '
         "other weights everywhere; the difference shows their effect.</p>"
     )
@@ -119,129 +235,48 @@ def what_if(result, name: str) -> str:
 # === Maps ===
 
 
-def limit_of(contributions: np.ndarray, percentile: float) -> float:
-    """Return where the colors of a map ``(H, W)`` end, in units of the logit; the same as in the package's figures."""
-    require(0 <= percentile <= 100, "`percentile` must be in [0, 100]", percentile=percentile)
-    return float(color_limit(np.abs(contributions), percentile))
-
-
-def map_pixels(explanation, percentile: float, style: str) -> np.ndarray:
-    """Draw the first map of the first image of an explanation.
+def scale(explanation, view: View, end: float) -> str:
+    """Return the scale of the colors of a map, and where it ends.
 
     Args:
-        explanation: a :class:`~keras_coda.Explanation`; for the second style with its linear map.
-        percentile: float in [0, 100]; colors (in the second style opacities) end there.
-        style: one of ``STYLES``.
-
-    Returns:
-        ``(H, W, 3)`` uint8. Positive contributions are red, negative ones blue. The linear map is drawn on white.
+        explanation: of the map.
+        view: how it is drawn.
+        end: the contribution at which the colors end.
     """
-    from matplotlib import colormaps
-
-    require(style in STYLES, f"`style` must be one of {STYLES}", style=style)
-    if style == STYLES[0]:
-        contributions = explanation.contributions[0, 0]
-        place = (np.clip(contributions / limit_of(contributions, percentile), -1, 1) + 1) / 2
-        return colormaps[COLORS](place, bytes=True)[..., :3]
-    rgba = explanation[0].to_rgba(percentile=percentile)[0, 0]
-    blended = rgba[..., :3] * rgba[..., 3:] + 1 - rgba[..., 3:]  # on white
-    return np.rint(255 * blended).astype("uint8")
+    if view.style != STYLES[0]:
+        return f'<p class="kc-note">{COLOR_NOTES[explanation.images.shape[-1]]}</p>'
+    low, high = (f"{sign}{end:.2g}" for sign in "−+")
+    told = "The same colors for all classes of this image." if view.same_scale else "Colors of this class alone."
+    return (
+        f'<div class="kc-scale"><span>{low}<br>against</span><span class="kc-gradient"></span>'
+        f'<span>{high}<br>for</span></div><p class="kc-note">{told}</p>'
+    )
 
 
-def map_view(explanation, percentile: float, style: str, place: str = "", over: str = "") -> str:
-    """Return a map with its color scale, and the table that shows that map and bias sum to the logit.
+def sums(explanation) -> str:
+    """Return the table that shows that map and bias sum to the logit, with the meaning of each line."""
+    total = explanation.contributions[0, 0].sum(dtype="float64")
+    logit, residual = explanation.explained_logits[0, 0], explanation.residual[0, 0]
+    rows = [("sum of the map", "all contributions of pixels", number(total, 4), "")]
+    rows.append(("+ bias", "a constant, the same for every image", number(explanation.bias, 4), ""))
+    if explanation.offsets is not None:
+        constants = number(explanation.offsets[0, 0], 4)
+        rows.append(("+ constants", "of inner layers; they belong to no pixel", constants, ""))
+    rows.append(("= logit", "the score of the class; a higher one means a higher probability", number(logit, 4), ""))
+    rows.append(("residual", "what is missing: rounding", f"{residual:.1e}".replace("e-", "e−"), "kc-residual"))
+    cells = "".join(
+        f'<tr><th scope="row">{name}<small>{meaning}</small></th><td class="{kind}">{value}</td></tr>'
+        for name, meaning, value, kind in rows
+    )
+    return (
+        f'<table class="kc-table kc-sums"><caption>The map is the whole score</caption><tbody>{cells}</tbody></table>'
+    )
 
-    Args:
-        explanation: as for :func:`map_pixels`.
-        percentile: as for :func:`map_pixels`.
-        style: as for :func:`map_pixels`.
-        place: text to add to the description of the picture, for instance ``" on the grid"``.
-        over: HTML to lay over the picture.
-    """
-    name = explanation.class_names[explanation.classes[0, 0]]
-    picture = _picture(map_pixels(explanation, percentile, style), f"Map of class {name}{place}: {style}", over)
-    heading = f'<div class="kc-heading">Map of class <b>{escape(name)}</b></div>'
-    return f"{heading}{picture}{_scale(explanation, percentile, style)}{_sums(explanation)}"
 
-
-def data_uri(data: bytes) -> str:
-    """Return a PNG file as an address that a page can show without a request."""
-    return f"data:image/png;base64,{base64.b64encode(data).decode()}"
-
-
-def _picture(pixels, description, over=""):
+def picture(pixels: np.ndarray, description: str, over: str = "") -> str:
+    """Return pixels as a picture with a description, and HTML that lies over it."""
     height, width = pixels.shape[:2]
     return (
         f'<div class="kc-stage" style="aspect-ratio:{width}/{height}">'
         f'<img class="kc-map" src="{data_uri(png(pixels))}" alt="{escape(description)}">{over}</div>'
-    )
-
-
-def _scale(explanation, percentile, style):
-    if style != STYLES[0]:
-        note = COLOR_NOTES[explanation.images.shape[-1]]
-        return f'<p class="kc-note">{note}</p>'
-    limit = limit_of(explanation.contributions[0, 0], percentile)
-    low, high = (f"{sign}{limit:.2g}" for sign in "−+")
-    return (
-        f'<div class="kc-scale"><span>{low}<br>against</span><span class="kc-gradient"></span>'
-        f"<span>{high}<br>for</span></div>"
-    )
-
-
-def _sums(explanation):
-    total = explanation.contributions[0, 0].sum(dtype="float64")
-    logit, residual = explanation.explained_logits[0, 0], explanation.residual[0, 0]
-    return (
-        '<table class="kc-table"><caption>The map and the bias sum to the logit</caption><tbody>'
-        f"<tr><th>sum of the map</th><td>{number(total, 4)}</td></tr>"
-        f"<tr><th>+ bias</th><td>{number(explanation.bias, 4)}</td></tr>"
-        f"<tr><th>= logit</th><td>{number(logit, 4)}</td></tr>"
-        f'<tr><th>residual (rounding)</th><td class="kc-residual">{residual:.1e}</td></tr></tbody></table>'
-    ).replace("e-", "e−")
-
-
-# === Grids ===
-
-
-def grid_image(grid) -> str:
-    """Return the joined image of a grid, with lines between the cells."""
-    pixels = grid.explanation.images[0]
-    pixels = np.broadcast_to(pixels, (*pixels.shape[:2], 3))
-    count = len(grid.names)
-    over = _cells(grid, [""] * (grid.rows * grid.columns))
-    heading = f'<div class="kc-heading">{count} image{"s" * (count > 1)} in one grid</div>'
-    return heading + _picture(pixels, f"Grid of {', '.join(grid.names)}", over)
-
-
-def grid_map(grid, percentile: float, style: str) -> str:
-    """Return the map of a grid, with the share of the positive contributions on every cell."""
-    over = _cells(grid, [f"{100 * share:.0f} %" for share in grid.shares])
-    return map_view(grid.explanation, percentile, style, " on the grid", over)
-
-
-def _cells(grid, texts):
-    template = f"grid-template:repeat({grid.rows},1fr)/repeat({grid.columns},1fr)"
-    spans = "".join(f"<span>{f'<b>{text}</b>' if text else ''}</span>" for text in texts)
-    return f'<div class="kc-cells" style="{template}" aria-hidden="true">{spans}</div>'
-
-
-def grid_table(grid) -> str:
-    """Return a table of the cells: image, class predicted for that image alone, share of the positive contributions."""
-    classes = grid.explanation.class_names
-    rows = []
-    for index, share in enumerate(grid.shares):
-        is_empty = index >= len(grid.names)
-        name = "empty (gray)" if is_empty else grid.names[index]
-        alone = "" if is_empty else classes[grid.alone[index]]
-        place = f"{index // grid.columns + 1}, {index % grid.columns + 1}"
-        rows.append(
-            f'<tr><td>{place}</td><td class="kc-file">{escape(name)}</td><td>{escape(alone)}</td>'
-            f'<td class="kc-share">{100 * share:.1f} %</td></tr>'
-        )
-    note = "" if grid.shares.any() else "No contribution is positive."
-    return (
-        '<table class="kc-table kc-evidence"><caption>Evidence for the class in each cell</caption><thead><tr>'
-        "<th>cell</th><th>image</th><th>predicted alone</th><th>share</th></tr></thead>"
-        f'<tbody>{"".join(rows)}</tbody></table><p class="kc-note">Shares of the positive contributions. {note}</p>'
     )

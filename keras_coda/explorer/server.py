@@ -83,14 +83,19 @@ def start(networks: Networks, host: str, port: int, max_upload_mb: int = 10, ope
         max_upload_mb: the largest file that can be uploaded, in MiB.
         open_browser: whether to open the page in the browser.
     """
+    _tell("importing Gradio")
     from starlette.middleware import Middleware
 
     from keras_coda.explorer import page
 
     folder, max_upload = Path(os.environ["GRADIO_TEMP_DIR"]), max_upload_mb * 2**20
     guard = Middleware(Guard, host=host, folder=folder, max_upload=max_upload)
-    networks[networks.names[0]].warm_up()
-    app = page.build(networks)
+    _tell(f"loading the network {networks.names[0]}")
+    network = networks[networks.names[0]]
+    _tell("preparing its explanations, so that the first page does not wait for them")
+    network.warm_up()
+    _tell("starting the page")
+    app = page.build(networks, max_upload_mb)
     app.queue(max_size=64, api_open=False)
     app.launch(
         server_name=host,
@@ -112,3 +117,8 @@ def start(networks: Networks, host: str, port: int, max_upload_mb: int = 10, ope
         app_kwargs={"middleware": [guard], "docs_url": None, "redoc_url": None, "openapi_url": None},
     )
     return app
+
+
+def _tell(what):
+    """Say what the start waits for: it takes many seconds."""
+    print(f"keras-coda: {what} ...", file=sys.stderr, flush=True)

@@ -38,6 +38,7 @@ def plot_contributions(
     class_names: Sequence[str] | None = None,
     labels: Sequence | np.ndarray | None = None,
     percentile: float = 99.5,
+    limit: float | None = None,
     colorbar: bool = True,
     max_images: int = 16,
     quantity: str = "logit",
@@ -63,6 +64,8 @@ def plot_contributions(
         labels: The true classes: `(B,)` ints or names, `(B, 1)`, or one-hot `(B, classes)`; or `None`.
         percentile: Float in [0, 100]. The color scale of a row ends at this percentile of `|contribution|` over its
             maps; larger contributions get the last color.
+        limit: Float, the contribution at which all color scales end, instead of a percentile: for figures that are
+            compared with each other.
         colorbar: Bool. Whether to draw the color scale at the end of every row.
         max_images: Int. Only the first `max_images` images are drawn, with a warning if there are more.
         quantity: Str, what a map sums to, for captions.
@@ -85,7 +88,9 @@ def plot_contributions(
         logit = f"{quantity} {logits[at]:.2f}".replace("-", "−")
         probability = "" if probabilities is None else f" · {probabilities[at]:.1%}"
         notes[at] = logit + probability, f"residual {residuals[at]:.1e}"
+    require(limit is None or 0 < limit < np.inf, "`limit` must be positive and finite, or None", limit=limit)
     limits = color_limit(np.abs(contributions).reshape(shape[0], 1, -1), percentile)
+    limits = limits if limit is None else np.full(shape[0], limit)
     styles = [{"cmap": COLORS, "vmin": -limit, "vmax": limit} for limit in limits]
     bar = f"contribution\nto the {quantity}" if colorbar else None
     return _draw(images, contributions, classes, notes, styles, class_names, labels, max_images, bar, wrt=wrt)

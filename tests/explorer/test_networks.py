@@ -6,7 +6,7 @@ import pytest
 from keras_coda import CoDANet
 from keras_coda.explorer import networks as explorer_networks
 from keras_coda.explorer.examples import examples
-from keras_coda.explorer.networks import Networks, evidence, grid_shape
+from keras_coda.explorer.networks import Networks, evidence, grid_shape, what_if
 from keras_coda.layers.dynamic_linear import linearize_chain
 
 pytestmark = pytest.mark.slow
@@ -24,34 +24,41 @@ def test_keras_files_are_offered_by_their_names(tmp_path):
         Networks(["no.keras"])
 
 
-def test_what_if_is_the_network_on_a_masked_encoding(digits_network):
+def test_without_pixels_is_the_network_on_a_masked_encoding(digits_network):
     image = examples(1)[3].image((8, 8), 1)
     explanation = digits_network.explain(image)
     removed = np.random.default_rng(0).random((8, 8)) < 0.3
-    result = digits_network.what_if(explanation, removed)
+    without = digits_network.without(explanation, removed)
 
     encoded = np.concatenate([image / 255, 1 - image / 255], axis=-1)
     encoded[removed] = 0
     chain = [layer for layer in digits_network.model.layers if hasattr(layer, "pullback")]
-    real = np.asarray(linearize_chain(chain, encoded[None].astype("float32"))[0])[0, 3]
-    assert explanation.classes[0, 0] == 3
-    assert result.real == pytest.approx(float(real), abs=1e-4)
+    real = np.asarray(linearize_chain(chain, encoded[None].astype("float32"))[0])
+    np.testing.assert_allclose(without.logits, real, atol=1e-4)
+    assert without.classes.tolist() == explanation.classes.tolist() == [[3]]
+    assert without.residual.max() < 1e-4
+    assert not without.contributions[0, 0][removed].any()
+    expected = (without.linear_map[0, 0] * encoded).sum(axis=-1)
+    np.testing.assert_allclose(without.contributions[0, 0], expected, atol=1e-5)
+
+    result = what_if(explanation, removed, without)
+    assert result.real == pytest.approx(float(real[0, 3]), abs=1e-4)
     kept = explanation.contributions[0, 0][~removed].sum() + explanation.bias
     assert result.predicted == pytest.approx(float(kept), abs=1e-4)
     assert result.logit == pytest.approx(result.predicted + result.contribution, abs=1e-6)
     assert result.removed_share == removed.mean()
 
 
-def test_what_if_without_any_pixel_gone_changes_nothing_and_with_all_leaves_the_bias(digits_network):
+def test_without_no_pixel_nothing_changes_and_without_all_the_bias_is_left(digits_network):
     explanation = digits_network.explain(examples(1)[5].image((8, 8), 1), 2)
-    none = digits_network.what_if(explanation, np.zeros((8, 8), bool))
-    assert none.predicted == none.logit
-    assert none.real == pytest.approx(none.logit, abs=1e-4)
-    everything = digits_network.what_if(explanation, np.ones((8, 8), bool))
-    assert everything.predicted == pytest.approx(explanation.bias, abs=1e-4)
-    assert everything.real == pytest.approx(explanation.bias, abs=1e-4)
-    with pytest.raises(ValueError, match=r"height and width of the image. Received: removed=\(3, 3\), image=\(8, 8\)"):
-        digits_network.what_if(explanation, np.zeros((3, 3), bool))
+    none = digits_network.without(explanation, np.zeros((8, 8), bool))
+    np.testing.assert_allclose(none.contributions, explanation.contributions, atol=1e-5)
+    np.testing.assert_allclose(none.logits, explanation.logits, atol=1e-4)
+    everything = digits_network.without(explanation, np.ones((8, 8), bool))
+    np.testing.assert_allclose(everything.logits, explanation.bias, atol=1e-4)
+    rule = r"number, height and width of the images. Received: removed=\(1, 3, 3\), images=\(1, 8, 8, 1\)"
+    with pytest.raises(ValueError, match=rule):
+        digits_network.without(explanation, np.zeros((3, 3), bool))
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,13 @@
 """Claims about uploaded images and the state of open pages."""
 
 import io
+import math
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from keras_coda.data.preparation import Preparation
 from keras_coda.explorer.sessions import MAX_SESSIONS, Picture, Session, Sessions
 from tests.helpers.image_files import file_of
 
@@ -69,6 +71,30 @@ def test_uploads_are_deleted_as_they_are_read(tmp_path):
     (folder / "a.png").write_bytes(b"content")
     assert Picture.take(folder / "a.png") == Picture("a.png", b"content")
     assert not folder.exists()
+
+
+@pytest.mark.parametrize(
+    ("size", "preparation", "part"),
+    [
+        ((None, None), None, (0, 0, 1, 1)),
+        ((32, 32), None, (0.25, 0, 0.5, 1)),
+        ((10, 40), None, (0, 0.25, 1, 0.5)),
+        ((None, None), Preparation(resize=8, crop=4), (0.375, 0.25, 0.25, 0.5)),
+    ],
+)
+def test_the_part_that_a_network_sees(size, preparation, part):
+    pixels = np.zeros((30, 60, 3), "uint8")
+    found = Picture.of("a", pixels).original(size, preparation=preparation)
+    assert (found.width, found.height) == (60, 30)
+    assert found.part == pytest.approx(part)
+    left, top, width, height = found.part
+    rows, columns = (
+        slice(math.floor(30 * top) - 1 if top else 0, math.ceil(30 * (top + height)) + 1),
+        slice(math.floor(60 * left) - 1 if left else 0, math.ceil(60 * (left + width)) + 1),
+    )
+    pixels[rows, columns] = 255  # and one more, since pixels are interpolated
+    image = Picture.of("a", pixels).image(size, 3, preparation=preparation)
+    assert image.min() > 254 or preparation is not None, "all that it sees is in the frame"
 
 
 def test_sessions_are_bounded_and_forgotten():

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from urllib.parse import urlsplit
 
 ROOT = Path(__file__).parents[2]
 FLAGS = (
@@ -62,30 +63,37 @@ def browser():
             chrome.close()
 
 
-def open_page(chrome, address: str, width: int = 1280, height: int = 900):
-    """Open the explorer in a context of its own, and wait for its first map."""
-    page = chrome.new_context(viewport={"width": width, "height": height}, accept_downloads=True).new_page()
+def open_page(chrome, address: str, width: int = 1280, height: int = 900, **options):
+    """Open the explorer in a context of its own, and wait for its first map.
+
+    Requests to other hosts are refused, and listed in ``page.foreign``; ``page.complaints`` lists errors.
+    """
+    context = chrome.new_context(viewport={"width": width, "height": height}, accept_downloads=True, **options)
+    context.grant_permissions(["camera"])
+    page = context.new_page()
     page.set_default_timeout(60_000)
-    page.requested, page.complaints = [], []
+    page.foreign, page.complaints = [], []
 
     def complain(is_wrong, text):
         if is_wrong:
             page.complaints.append(text)
 
-    page.on("request", lambda request: page.requested.append(request.url))
+    def refuse(route):
+        page.foreign.append(route.request.url)
+        route.abort()
+
+    context.route(lambda url: url.startswith(("http", "ws")) and urlsplit(url).hostname != "127.0.0.1", refuse)
     page.on("pageerror", lambda error: page.complaints.append(str(error)))
     page.on("console", lambda said: complain(said.type == "error" and "load resource" not in said.text, said.text))
-    # Gradio asks for a preview of uploads, which are deleted by then.
-    page.on("response", lambda got: complain(got.status >= 400 and "/file=" not in got.url, f"{got.status} {got.url}"))
+    page.on("response", lambda got: complain(got.status >= 400, f"{got.status} {got.url}"))
     page.goto(address)
-    page.wait_for_selector("#map img")
-    page.wait_for_selector("#canvas canvas[data-id]")
+    page.wait_for_selector("#stage canvas[data-id]")
     return page
 
 
 def stroke(page, start, end):
     """Draw a straight line with the brush between points given as shares of width and height."""
-    canvas = page.locator("#canvas canvas")
+    canvas = page.locator("#stage canvas")
     canvas.scroll_into_view_if_needed()
     box = canvas.bounding_box()
     places = [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in (start, end)]

@@ -89,7 +89,9 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel):
     presets = {path.relative_to(ROOT).as_posix() for path in (ROOT / "keras_coda" / "models" / "shipped").rglob("*.*")}
     assert {"keras_coda/models/shipped/coda_digits/model.weights.h5"} < presets
     static = {path.relative_to(ROOT).as_posix() for path in (ROOT / "keras_coda" / "explorer" / "static").iterdir()}
-    assert {f"keras_coda/explorer/static/{name}" for name in ("page.js", "brush.js", "style.css")} < static
+    assert {
+        f"keras_coda/explorer/static/{name}" for name in ("page.js", "stage.js", "style.css", "example-cat.png")
+    } < static
     typed = {f"{name}/py.typed" for name in packages}
     expected = sources | presets | static | typed
     assert {name for name in names if name.startswith(("keras_coda/", "keras_coda_cli/"))} == expected
