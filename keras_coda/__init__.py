@@ -7,6 +7,7 @@ from keras_coda import explanations as explanations
 from keras_coda import explorer as explorer
 from keras_coda import exporters as exporters
 from keras_coda import layers as layers
+from keras_coda import mlflow as mlflow
 from keras_coda import models as models
 from keras_coda import posthoc as posthoc
 from keras_coda import server as server

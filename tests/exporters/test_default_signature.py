@@ -1,5 +1,7 @@
 """An export whose `serving_default` is another signature, for programs that load one."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -8,16 +10,19 @@ from export import config_files, triton
 from keras_coda.exporters import lint_saved_model, verify_saved_model
 from keras_coda.exporters.bare_tensorflow import run_signatures
 from keras_coda.exporters.protos import read_signatures
-from tests.exporters.conftest import RGB, export
 from tests.helpers.networks import pixels, small
 from tests.helpers.serving_helpers import encoded
 
 pytestmark = pytest.mark.slow
 
+RGB = (8, 7, 3)
+
 
 @pytest.fixture(scope="module")
 def explaining(tmp_path_factory):
-    return export(tmp_path_factory, lambda: small(input_shape=RGB), top_k=2, signature="contributions", warmup=True)
+    model, folder = small(input_shape=RGB), tmp_path_factory.mktemp("explaining") / "1"
+    model.export(folder, top_k=2, signature="contributions", warmup=True)
+    return SimpleNamespace(model=model, folder=folder)
 
 
 def test_callers_who_name_no_signature_get_maps(explaining, color):
