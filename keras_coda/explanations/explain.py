@@ -12,7 +12,7 @@ from keras_coda.data.preparation import Preparation
 from keras_coda.explanations.calibration import Calibration
 from keras_coda.explanations.compiled import compiled_explainer, default_batch_size
 from keras_coda.explanations.explanation import Explanation, sigmoid
-from keras_coda.explanations.inputs import as_batch
+from keras_coda.explanations.inputs import as_batch, file_names
 from keras_coda.utils.checks import (
     check_class_names,
     check_classes,
@@ -82,6 +82,7 @@ def explain(
     """
     explainer = compiled_explainer(model)
     decomposition = explainer.decomposition
+    names = file_names(images)
     images, is_one_image = as_batch(images, decomposition.input_shape, window_of(model), preparation_of(model))
     images = check_images(images, decomposition.input_shape[-1], decomposition.input_shape[:2])
     class_names = class_names_of(model) if class_names is None else class_names
@@ -149,6 +150,7 @@ def _explanation(model, decomposition, images, fields, class_names, wrt):
         bias=decomposition.bias,
         wrt=decomposition.features if wrt is None else wrt,
         class_names=class_names,
+        names=names,
         **fields,
     )
 

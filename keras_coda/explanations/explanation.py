@@ -41,6 +41,7 @@ class Explanation:
         wrt: name of the layer whose output the contributions refer to, from which on they are exact; None: the pixels.
         class_names: None, or one name per class.
         labels: the true classes ``(B,)``, or None if they are unknown.
+        names: names of the files that were explained, one per image, or None if there are none.
     """
 
     images: np.ndarray
@@ -55,6 +56,7 @@ class Explanation:
     class_names: tuple[str, ...] | None = None
     labels: np.ndarray | None = None
     offsets: np.ndarray | None = None
+    names: tuple[str, ...] | None = None
 
     def __len__(self) -> int:
         return len(self.images)
@@ -72,7 +74,9 @@ class Explanation:
             for k, label in enumerate(self.classes[index, :SHOWN]):
                 numbers = f"{self.logits[index, label]:.3f}", f"{self.probabilities[index, label]:.1%}"
                 name = name_of_class(label, self.class_names)
-                rows.append((index, name, *numbers, f"{self.residual[index, k]:.1e}"))
+                rows.append(
+                    (self.names[index] if self.names else index, name, *numbers, f"{self.residual[index, k]:.1e}")
+                )
         return markdown_table(("image", "class", "logit", "probability", "residual"), rows, right=(0, 2, 3, 4))
 
     def _repr_html_(self) -> str:
@@ -85,7 +89,7 @@ class Explanation:
                 raise IndexError(f"This explanation has {len(self)} images. Received: index={index}")
             index = slice(index, index + 1 or None)
         arrays = {name: value[index] for name, value in self._arrays().items()}
-        return dataclasses.replace(self, **arrays)
+        return dataclasses.replace(self, **arrays, names=self.names and self.names[index])
 
     @property
     def explained_logits(self) -> np.ndarray:
@@ -189,7 +193,7 @@ class Explanation:
             class_names=self.class_names,
             labels=self.labels if labels is None else labels,
             wrt=self.wrt,
-            **kwargs,
+            **{"names": self.names, **kwargs},
         )
 
     def plot_linear_map(self, labels: Sequence | np.ndarray | None = None, **kwargs: Any) -> "Figure":
@@ -213,7 +217,7 @@ class Explanation:
             self.classes,
             class_names=self.class_names,
             labels=self.labels if labels is None else labels,
-            **kwargs,
+            **{"names": self.names, **kwargs},
         )
 
     def to_rgba(self, **kwargs: Any) -> np.ndarray:
@@ -248,8 +252,9 @@ class Explanation:
         fields: dict[str, Any] = {**self._arrays(), "bias": np.float32(self.bias)}
         if self.wrt is not None:
             fields["wrt"] = np.array(self.wrt)
-        if self.class_names is not None:
-            fields["class_names"] = np.array(self.class_names)
+        for each in ("class_names", "names"):
+            if getattr(self, each) is not None:
+                fields[each] = np.array(getattr(self, each))
         with new_file(path) as temporary, temporary.open("wb") as file:
             np.savez_compressed(file, **fields)
 
@@ -265,9 +270,9 @@ class Explanation:
             fields["bias"] = float(fields["bias"])
             if "wrt" in fields:
                 fields["wrt"] = str(fields["wrt"])
-            if "class_names" in fields:
-                fields["class_names"] = tuple(map(str, fields["class_names"].tolist()))
             shapes = {name: value.shape for name, value in fields.items() if isinstance(value, np.ndarray)}
+            for each in {"class_names", "names"} & set(fields):
+                fields[each] = tuple(map(str, fields[each].tolist()))
             require(_fit(shapes), "The arrays of an explanation must fit each other", **shapes)
             return cls(**fields)
         except (IndexError, KeyError, TypeError, ValueError) as error:
@@ -292,7 +297,8 @@ def _fit(shapes) -> bool:
     same = {shapes["classes"], shapes["residual"], shapes.get("offsets", (batch, targets))} == {
         (batch, targets)
     } and shapes["logits"] == shapes["probabilities"]
-    return same and {shapes["images"][0], shapes["logits"][0]} == {batch}
+    named = shapes.get("names", (batch,)) == (batch,)
+    return same and named and {shapes["images"][0], shapes["logits"][0]} == {batch}
 
 
 def sigmoid(logits: np.ndarray) -> np.ndarray:

@@ -55,6 +55,13 @@ def as_batch(
     return (array[None], True) if is_one else (array, False)
 
 
+def file_names(images) -> tuple[str, ...] | None:
+    """Return a name for each image, that of its file; None if none is a file."""
+    group = images if isinstance(images, (list, tuple)) else [images]
+    names = [Path(image).name if isinstance(image, (str, os.PathLike)) else None for image in group]
+    return tuple(name or f"image {index}" for index, name in enumerate(names)) if any(names) else None
+
+
 def _is_picture(image):
     """Return whether this is a path or an image of Pillow."""
     if isinstance(image, (str, os.PathLike)):

@@ -25,6 +25,7 @@ _DRAWN = (("-", None), ("--", "////"), (":", "...."), ("-.", "xxxx"))
 # Color, line style and hatch of each explainer in turn: neighbors differ in all of them, and the first 28 look unlike.
 _LOOKS = [(_COLORS[n % len(_COLORS)], *_DRAWN[n % len(_DRAWN)]) for n in range(len(_COLORS) * len(_DRAWN))]
 _BOX_LEGEND = "box: quartiles, with the median as a line; whiskers: 5 to 95 %; diamond: mean"
+_MEDIAN_LEGEND = "median of the images"
 _BAND_LEGEND = "band: from the first to the third quartile of the images"
 
 
@@ -177,9 +178,11 @@ def _draw_boxes(axes, results, labels):
 
 def _draw_curves(axes, results, labels):
     if len(results) == 1:
-        lower, _, upper = results[0].curve_quartiles
+        lower, median, upper = results[0].curve_quartiles
         style = {"color": _COLORS[0], "alpha": 0.15, "linewidth": 0}
         axes.fill_between(100 * results[0].shares, lower, upper, **style, label=_BAND_LEGEND)
+        # Where a few images decide, the mean lies outside the band; the median does not.
+        axes.plot(100 * results[0].shares, median, ":", color=_COLORS[0], linewidth=1.2, label=_MEDIAN_LEGEND)
     for number, (result, label, look) in enumerate(zip(results, labels, itertools.cycle(_LOOKS), strict=False)):
         style = {"color": look[0], "linestyle": look[1], "linewidth": 1.4}
         zorder = 3 - number / len(results)  # the first one on top

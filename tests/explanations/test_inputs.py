@@ -11,6 +11,7 @@ from PIL import Image
 import keras_coda
 from keras_coda import CoDANet, data
 from keras_coda.data.images import fitting, read_image
+from keras_coda.explanations import Explanation
 from keras_coda.explanations.inputs import as_batch
 from keras_coda.utils.errors import UnreadableImageError
 from tests.helpers.image_files import file_of, orientation
@@ -91,6 +92,11 @@ def test_lists_may_mix_files_arrays_and_images_of_pillow(model, tmp_path):
     fitted = fitting((6, 8))(PIXELS)
     array = images_of()[0]
     found = model.explain([tmp_path / "a.png", PICTURE, array, tf.constant(array)], top_k=2)
+    assert found.names == ("a.png", "image 1", "image 2", "image 3")
+    assert (found[0].names, model.explain(array[None]).names) == (("a.png",), None)
+    found.save(tmp_path / "all.npz")
+    assert Explanation.load(tmp_path / "all.npz").names == found.names
+    assert found.plot().axes[0].texts[0].get_text() == "a.png"
     assert_same(found, model.explain(np.stack([fitted, fitted, array, array]), top_k=2))
 
 

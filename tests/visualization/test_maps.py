@@ -279,6 +279,7 @@ def test_of_a_large_batch_the_first_images_are_drawn_with_a_warning():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        ({"names": ["a.png"]}, "There must be one name for each image. Received"),
         ({"images": np.zeros((8, 8, 3))}, r"`images` must have shape \(B, H, W, C\).*batch axis"),
         ({"images": np.zeros((3, 8, 8, 3))}, r"here \(2, any, any, any\). Received: images.shape"),
         ({"images": np.full((2, 8, 8, 3), np.nan)}, "`images` must be finite"),
