@@ -25,7 +25,7 @@ class Reliability:
     """How often predictions are right, by how certain they are.
 
     Attributes:
-        confidences: ``(N,)``, probability of the most probable class of each image.
+        confidences: ``(N,)``, probability of the predicted class of each image.
         is_right: ``(N,)`` bool, whether the image has that class.
         class_error: mean over classes of the expected calibration error of the class' own probability.
         name: for pictures.
@@ -41,19 +41,20 @@ class Reliability:
     name: str = ""
 
     @classmethod
-    def of(cls, probabilities, labels, name: str = "") -> "Reliability":
+    def of(cls, probabilities, labels, name: str = "", predicted=None) -> "Reliability":
         """Compare probabilities with labels.
 
         Args:
             probabilities: ``(N, C)`` in [0, 1].
             labels: ``(N,)`` indices of the true classes, or ``(N, C)`` of 0 and 1.
             name: for pictures.
+            predicted: ``(N,)`` predicted classes; None: those of the largest probabilities.
         """
         probabilities, labels = np.asarray(probabilities, "float64"), np.asarray(labels)
         has = labels.astype(bool) if labels.ndim == 2 else np.arange(probabilities.shape[1]) == labels[:, None]
         fits = has.shape == probabilities.shape and probabilities.size > 0
         require(fits, "There must be a label for each image", probabilities=probabilities.shape, labels=labels.shape)
-        best = probabilities.argmax(axis=1)[:, None]
+        best = (probabilities.argmax(axis=1) if predicted is None else np.asarray(predicted))[:, None]
         per_class = [calibration_error(*pair) for pair in zip(probabilities.T, has.T, strict=True)]
         confidences = np.take_along_axis(probabilities, best, axis=1)[:, 0]
         is_right = np.take_along_axis(has, best, axis=1)[:, 0]
@@ -61,7 +62,7 @@ class Reliability:
 
     @property
     def error(self) -> float:
-        """Expected calibration error of the most probable class, see :func:`calibration_error`."""
+        """Expected calibration error of the predicted class, see :func:`calibration_error`."""
         return calibration_error(self.confidences, self.is_right)
 
     def plot(self) -> "Figure":
@@ -151,7 +152,8 @@ def reliability(
         verbose: whether to show a progress bar.
     """
     labels, logits = labels_and_logits(model, dataset, verbose)
-    return Reliability.of(sigmoid(logits) if calibration is None else calibration(logits), labels)
+    probabilities = sigmoid(logits) if calibration is None else calibration(logits)
+    return Reliability.of(probabilities, labels, predicted=logits.argmax(axis=1))
 
 
 def halves(labels: np.ndarray, logits: np.ndarray, seed: int = 0) -> tuple[Reliability, Reliability]:
@@ -165,8 +167,10 @@ def halves(labels: np.ndarray, logits: np.ndarray, seed: int = 0) -> tuple[Relia
     order = np.random.default_rng(seed).permutation(len(labels))
     first, second = order[: len(order) // 2], order[len(order) // 2 :]
     fitted = fit_calibration(labels[first], logits[first])
-    before = Reliability.of(sigmoid(logits[second]), labels[second], "sigmoids of the logits")
-    return before, Reliability.of(fitted(logits[second]), labels[second], "calibrated")
+    every = {"sigmoids of the logits": sigmoid(logits[second]), "calibrated": fitted(logits[second])}
+    predicted = logits[second].argmax(axis=1)  # classes are decided for by the logits, with a calibration too
+    before, after = (Reliability.of(shares, labels[second], name, predicted) for name, shares in every.items())
+    return before, after
 
 
 def labels_and_logits(model: keras.Model, dataset: Iterable, verbose: bool = True) -> tuple[np.ndarray, np.ndarray]:

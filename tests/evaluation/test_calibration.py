@@ -40,6 +40,7 @@ def test_calibration_lowers_the_error_of_images_that_it_was_not_fitted_to():
     assert len(before.confidences) == 10000
     assert after.class_error < 0.02 < 0.1 < before.class_error
     assert after.error < before.error
+    np.testing.assert_array_equal(after.is_right, before.is_right)  # decisions stay those of the logits
 
 
 def test_the_error_is_that_of_a_slow_loop_and_of_known_extremes():
