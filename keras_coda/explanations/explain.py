@@ -101,7 +101,8 @@ def explain(
         linear_map=bool(linear_map),
         jit_compile=bool(getattr(model, "jit_compile", False) if jit_compile is None else jit_compile),
     )
-    return _explanation(model, decomposition, images, fields, class_names, wrt)
+    found = _explanation(model, decomposition, images, fields, class_names, wrt)
+    return dataclasses.replace(found, names=names)
 
 
 def explain_without(model: keras.Model, explanation: Explanation, removed: np.ndarray) -> Explanation:
@@ -150,7 +151,6 @@ def _explanation(model, decomposition, images, fields, class_names, wrt):
         bias=decomposition.bias,
         wrt=decomposition.features if wrt is None else wrt,
         class_names=class_names,
-        names=names,
         **fields,
     )
 
