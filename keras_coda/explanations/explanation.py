@@ -240,7 +240,7 @@ class Explanation:
                 "The colored rendering needs the linear map. Received: an explanation without it. Request it: "
                 "`model.explain(images, linear_map=True)`."
             )
-        if self.linear_map.shape[-1] != 2 * self.images.shape[-1]:
+        if self.linear_map.shape[2:] != (*self.images.shape[1:3], 2 * self.images.shape[-1]):
             raise ValueError(
                 "The colored rendering needs the linear map on the encoded image. "
                 f"Received: wrt={self.wrt!r}. Leave `wrt` out."

@@ -72,7 +72,7 @@ def explain_files(
     if classes is not None:
         classes = class_indices(classes, class_names_of(model), decomposition.num_classes)
     files = find_images(paths, out)
-    draws_linear_map = linear_map and wrt is None
+    draws_linear_map = linear_map and wrt is None and decomposition.features is None  # colors are those of pixels
     names = _check_targets(files, out, draws_linear_map, overwrite)
     read, fixed = reader(decomposition.input_shape, files, max_side, window_of(model), preparation_of(model))
     for file in files:  # unreadable ones are found before anything is written

@@ -268,9 +268,10 @@ def _captions(explanation, index, frame, name, limit):
     called = explanation.class_names[predicted] if explanation.class_names else str(predicted)
     logit, probability = explanation.explained_logits[index, 0], explanation.probabilities[index]
     explained = f"{logit:.2f}".replace("-", "−") + f" ({probability[explanation.classes[index, 0]]:.0%})"
+    layer = "" if explanation.wrt is None else f" from layer {explanation.wrt} on"
     return (
         f"{frame.time:.2f} s · prediction {called} {probability[predicted]:.0%}",
-        f"reasons for {name}: logit {explained} · colors to ±{limit:.2g}",
+        f"reasons for {name}{layer}: logit {explained} · colors to ±{limit:.2g}",
     )
 
 

@@ -1,6 +1,8 @@
 """How labels, probabilities and pixels of a network are read: facts about it that change none of its weights."""
 
 import dataclasses
+import json
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -9,7 +11,9 @@ import numpy as np
 from keras_coda.data.preparation import Preparation
 from keras_coda.explanations.calibration import Calibration
 from keras_coda.utils.checks import check_window, require, to_numpy
+from keras_coda.utils.reading import read_json
 
+_FILE = "conventions.json"  # in a `.keras` file
 _OWN = "keras_coda"  # key of what Keras' own `compile` does not take, in the optimizer's entry of the compile config
 
 
@@ -110,6 +114,19 @@ class ModelWithConventions(keras.Model):
         self.conventions = Conventions.of(stored, self.num_classes).for_images(self.input.shape)
         if self.multi_label:
             self.compile()
+
+    def save_assets(self, folder) -> None:
+        """Write the conventions that are not the default; Keras calls it when it writes a ``.keras`` file."""
+        stored = self.conventions.stored()
+        if stored:
+            Path(folder, _FILE).write_text(json.dumps(stored), encoding="utf-8")
+
+    def load_assets(self, folder) -> None:
+        """Read what :meth:`save_assets` wrote; ``keras.models.load_model(path, compile=False)`` reads nothing else."""
+        path = Path(folder or "", _FILE)
+        stored = read_json(path) if folder and path.is_file() else self.conventions.stored()
+        if stored != self.conventions.stored():
+            self.take_conventions(stored)
 
     @property
     def multi_label(self) -> bool:

@@ -203,7 +203,7 @@ def _draw(
         elif is_given:
             titles = [[label, f"true class of {name}"] for label, name in zip(called, names, strict=True)]
     if wrt is not None:
-        titles = [[*title, f"maps: from {wrt} on"] for title in titles]
+        titles = [[*title, f"from layer {wrt} on"] for title in titles]
     if max_images < 1:
         raise ValueError(f"`max_images` must be positive. Received: {max_images=}")
     if batch > max_images:

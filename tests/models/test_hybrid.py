@@ -1,21 +1,25 @@
 """Claims about hybrids: a frozen or trained trunk, exact maps from the features on, and features kept on the disk."""
 
 import dataclasses
+from types import SimpleNamespace
 
 import keras
 import numpy as np
 import pytest
 
+import keras_coda
 from experiments import depth
-from keras_coda import DAUConv2D
-from keras_coda.evaluation import pixel_removal
+from keras_coda import DAUConv2D, Explanation
+from keras_coda.evaluation import localization, pixel_removal
 from keras_coda.explanations.decomposition import Decomposition
 from keras_coda.explanations.explainers import attributions
+from keras_coda.explanations.files import explain_files
 from keras_coda.explanations.masking import MaskedModel
+from keras_coda.explanations.video import _captions as captions
 from keras_coda.models import ExplainableClassifier
 from keras_coda.training.features import cached_features, feature_data, split_at_features
 from tests.helpers import quarters
-from tests.helpers.hybrids import make
+from tests.helpers.hybrids import make, trunk
 from tests.helpers.networks import assert_complete, pixels
 
 
@@ -26,7 +30,7 @@ def test_maps_are_exact_from_the_features_on_and_say_so():
     assert explanation.contributions.shape == (3, 2, 4, 4)
     assert "by the output of 'pool'" in repr(explanation)
     texts = [text.get_text() for axes in explanation.plot().axes for text in axes.texts]
-    assert "maps: from pool on" in texts
+    assert "from layer pool on" in texts
     assert make().explain(pixels(1, (8, 8, 1)), wrt="dau_1").wrt == "dau_1"
 
 
@@ -37,6 +41,47 @@ def test_images_without_any_feature_have_maps_of_zeros_and_can_be_trained_on():
     np.testing.assert_allclose(explanation.logits, explanation.bias, rtol=1e-6)
     model.fit(black, np.array([0, 1]), epochs=2, verbose=0)
     assert all(np.isfinite(weights).all() for weights in model.get_weights())
+
+
+def test_results_for_files_are_whole_and_frames_of_videos_name_the_layer(tmp_path):
+    keras.utils.save_img(tmp_path / "a.png", pixels(1, (8, 8, 1))[0], scale=False)
+    model = make()
+    explain_files(model, [tmp_path / "a.png"], tmp_path / "out", linear_map=True)
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.npz", "a.png"]
+    found = Explanation.load(tmp_path / "out" / "a.npz")
+    assert (found.wrt, found.linear_map.shape) == ("pool", (1, 1, 4, 4, 6))
+    with pytest.raises(ValueError, match="linear map on the encoded image. Received: wrt='pool'"):
+        found.to_rgba()
+    frame = SimpleNamespace(time=0.0)
+    assert "reasons for a from layer pool on: logit" in captions(found, 0, frame, "a", 1.0)[1]
+
+
+@pytest.mark.any_backend
+def test_a_hybrid_is_trained_and_explained_on_any_backend():
+    model, images = make(), pixels(8, (8, 8, 1))
+    before = model.get_weights()
+    model.fit(images, np.arange(8) % 4, epochs=1, batch_size=4, verbose=0)
+    assert any((new != old).any() for new, old in zip(model.get_weights(), before, strict=True))
+    explanation = model.explain(images, top_k=2)
+    assert_complete(explanation)
+    np.testing.assert_allclose(explanation.logits, model.predict(images, verbose=0), atol=1e-5)
+    assert (explanation.wrt, explanation.contributions.shape) == ("pool", (8, 2, 4, 4))
+
+
+@pytest.mark.slow
+def test_a_hybrid_of_digits_is_trained_and_measured():
+    data = keras_coda.data.load("digits")
+    scaling = keras.layers.Rescaling(1 / 255)
+    model = keras_coda.models.hybrid(trunk(), 10, layer="pool", ranks=4, preprocessing=scaling, trainable_trunk=True)
+    model.compile(keras.optimizers.Adam(0.02))
+    model.fit(data.train, epochs=3, verbose=0)
+    found = localization(model, data.validation, n_grids=4, confidence=0, verbose=False)
+    assert found.values.mean() > 0.3  # by chance 1/9
+    least, most = (
+        pixel_removal(model, data.validation, n_images=64, points=4, order=order, verbose=False).curve
+        for order in ("least", "most")
+    )
+    assert least[-1] > most[-1]  # what the maps call important is
 
 
 @pytest.mark.parametrize("size", [(8, 8), (7, 9), (4, 4)])

@@ -99,6 +99,7 @@ def test_files_and_copies_keep_labels_thresholds_and_window(trained, tmp_path):
     model.save_to_preset(tmp_path / "preset")
     loaded = [keras.models.load_model(tmp_path / "a.keras"), load_network(tmp_path / "a.keras")]
     loaded += [load_network(tmp_path / "preset"), model.with_input_shape((None, None, 2))]
+    loaded += [keras.models.load_model(tmp_path / "a.keras", compile=False)]
     for each in loaded:
         assert each.conventions == conventions
     assert [metric.name for metric in loaded[2].metrics] == [metric.name for metric in model.metrics]

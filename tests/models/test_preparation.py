@@ -3,6 +3,7 @@
 import argparse
 import json
 
+import keras
 import numpy as np
 import pytest
 from PIL import Image
@@ -64,6 +65,10 @@ def test_files_and_copies_keep_the_preparation(model, tmp_path):
     for source in ("net", "net.keras"):
         assert load_network(tmp_path / source).preparation == PREPARATION
     assert model.with_input_shape((None, None, 3)).preparation == PREPARATION
+    keras.Sequential([keras.Input(model.input_shape[1:]), model]).save(tmp_path / "outer.keras")
+    for is_compiled in (False, True):
+        loaded = keras.models.load_model(tmp_path / "outer.keras", compile=is_compiled)
+        assert loaded.layers[-1].preparation == PREPARATION
 
 
 def test_networks_for_images_of_another_size_have_none(model, tmp_path):

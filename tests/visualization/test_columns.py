@@ -29,8 +29,8 @@ def test_many_images_stand_in_as_many_columns_as_a_page_holds(batch, targets, co
     [
         ({}, "cat.jpg"),
         ({"labels": ["cat"]}, "cat\ntrue class\ncat.jpg"),
-        ({"wrt": "dau_1"}, "cat.jpg\nmaps: from dau_1 on"),
-        ({"labels": ["cat"], "wrt": "x"}, "cat\ntrue class of cat.jpg\nmaps: from x on"),
+        ({"wrt": "dau_1"}, "cat.jpg\nfrom layer dau_1 on"),
+        ({"labels": ["cat"], "wrt": "x"}, "cat\ntrue class of cat.jpg\nfrom layer x on"),
     ],
 )
 def test_an_image_is_called_by_the_name_of_its_file(more, expected):
