@@ -133,7 +133,7 @@ def explain_without(model: keras.Model, explanation: Explanation, removed: np.nd
     jit_compile = bool(getattr(model, "jit_compile", False))
     fields = explainer.run(decomposition.explain, [images, classes, keep], fixed, jit_compile, **options)
     found = _explanation(model, decomposition, images, fields, explanation.class_names, None)
-    return dataclasses.replace(found, labels=explanation.labels)
+    return dataclasses.replace(found, labels=explanation.labels, names=explanation.names)
 
 
 def _explanation(model, decomposition, images, fields, class_names, wrt):
