@@ -34,7 +34,7 @@ def main() -> None:
             path = FOLDER / f"{name}.png"
             page.screenshot(path=path, full_page=True)
             with Image.open(path) as image:
-                image.convert("RGB").save(path, optimize=True)
+                image.convert("RGB").quantize(256, dither=Image.Dither.NONE).save(path, optimize=True)
             page.context.close()
             check_size(path)
 

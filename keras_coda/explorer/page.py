@@ -76,9 +76,9 @@ def _image_tab(parts):
         with gr.Column(scale=10, min_width=320):
             stage = {"html_template": static("stage.html"), "js_on_load": static("stage.js")}
             parts["stage"] = _html(None, **stage, elem_id="stage")
-            parts["tables"] = _part("tables")
-        with gr.Column(scale=4, min_width=260):
+        with gr.Column(scale=4, min_width=260, elem_classes="kc-to"):
             parts["result"] = _part("result")
+    parts["tables"] = _part("tables")
     return source
 
 
@@ -92,7 +92,7 @@ def _grid_tab(parts):
             )
         with gr.Column(scale=8, min_width=320):
             parts["grid"] = _part("grid")
-        with gr.Column(scale=6, min_width=320):
+        with gr.Column(scale=6, min_width=320, elem_classes="kc-to"):
             parts["grid-result"] = _part("grid-result")
     return source
 

@@ -111,7 +111,7 @@ def stage(session: Session) -> dict[str, Any]:
         colors = "the colors have the same scale" if view.same_scale else f"colors end at {ends:.2g}"
         note = f"{rendering.percent(without.probabilities[0, without.classes[0, 0]])} {name}; {colors}."
         after = _map(without, view, ends, f"Map of class {name} without the removed pixels: {view.style}")
-        after |= {"title": "Without these pixels", "note": note}
+        after |= {"title": "After the removal", "note": note}
     scale = rendering.scale(explanation, view, end)
     return {
         "id": session.number,

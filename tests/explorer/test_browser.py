@@ -1,6 +1,5 @@
 """Claims about the explorer in a browser. All tests share one server and one Chromium; each opens its own page."""
 
-import importlib.util
 import re
 from urllib.parse import urlsplit
 
@@ -13,43 +12,10 @@ from keras_coda.explorer.examples import examples
 from tests.helpers import explorer_browser
 from tests.helpers.explorer_browser import stroke
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(importlib.util.find_spec("gradio") is None, reason="needs Gradio: keras-coda[explore]"),
-    pytest.mark.skipif(importlib.util.find_spec("playwright") is None, reason="needs Playwright: keras-coda[test]"),
-    pytest.mark.skipif(explorer_browser.chromium() is None, reason="needs Chromium: apt-get install chromium"),
-]
+pytestmark = explorer_browser.MARKS
 CANVAS = "#stage canvas"
 MAP = "#stage [data-panel=map] img.kc-map"
 AFTER = "#stage [data-panel=after] img.kc-map[src]"
-
-
-@pytest.fixture(scope="module")
-def temporary(tmp_path_factory):
-    return tmp_path_factory.mktemp("explorer")
-
-
-@pytest.fixture(scope="module")
-def address(temporary, tmp_path_factory):
-    own = tmp_path_factory.mktemp("own") / "traffic"
-    CoDANet(2, input_shape=(None, None, 3), filters=(4, 2), ranks=2, class_names=("go", "<stop>")).save_to_preset(own)
-    with explorer_browser.server(temporary, "--model", "coda_digits", "--model", own, "--max-upload-mb", 1) as address:
-        yield address
-
-
-@pytest.fixture(scope="module")
-def chrome():
-    with explorer_browser.browser() as chrome:
-        yield chrome
-
-
-@pytest.fixture
-def page(chrome, address):
-    page = explorer_browser.open_page(chrome, address)
-    yield page
-    assert page.foreign == [], "requests to other hosts"
-    assert not page.complaints
-    page.context.close()
 
 
 @pytest.fixture(scope="module")
@@ -109,6 +75,7 @@ def test_an_upload_is_explained_and_not_kept(page, nine, temporary, tmp_path, mo
     assert logit == pytest.approx(float(model.predict(nine[None], verbose=0)[0, 9]), abs=1e-3)
     assert residual < 1e-4
     assert uploads(temporary) == []
+    assert "loading the network coda_digits ..." in (temporary / "stderr.txt").read_text(), "what a start waits for"
 
 
 def test_the_class_is_switched_by_bars_and_by_name_also_right_after_an_answer(page, model, nine, tmp_path):

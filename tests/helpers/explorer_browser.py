@@ -1,6 +1,7 @@
 """Start the explorer by its command, and open it in a headless Chromium: for tests and the pictures of the docs."""
 
 import contextlib
+import importlib.util
 import os
 import shutil
 import signal
@@ -8,6 +9,8 @@ import subprocess
 import sys
 from pathlib import Path
 from urllib.parse import urlsplit
+
+import pytest
 
 ROOT = Path(__file__).parents[2]
 FLAGS = (
@@ -20,6 +23,14 @@ FLAGS = (
 def chromium() -> str | None:
     """Return the path of Chromium, or None."""
     return shutil.which("chromium")
+
+
+MARKS = [
+    pytest.mark.slow,
+    pytest.mark.skipif(importlib.util.find_spec("gradio") is None, reason="needs Gradio: keras-coda[explore]"),
+    pytest.mark.skipif(importlib.util.find_spec("playwright") is None, reason="needs Playwright: keras-coda[test]"),
+    pytest.mark.skipif(chromium() is None, reason="needs Chromium: apt-get install chromium"),
+]
 
 
 @contextlib.contextmanager

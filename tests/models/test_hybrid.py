@@ -12,6 +12,7 @@ from experiments import depth
 from keras_coda import DAUConv2D, Explanation
 from keras_coda.evaluation import localization, pixel_removal
 from keras_coda.explanations.decomposition import Decomposition
+from keras_coda.explanations.explain import explain_without
 from keras_coda.explanations.explainers import attributions
 from keras_coda.explanations.files import explain_files
 from keras_coda.explanations.masking import MaskedModel
@@ -142,7 +143,13 @@ def test_metrics_take_maps_as_large_as_images_and_remove_features_by_their_share
     keep = np.ones((4, 8, 8, 1), "float32")
     logits = model(images)
     np.testing.assert_allclose(masked([images, keep]), logits, atol=1e-5)
-    assert np.abs(masked([images, keep * (np.arange(8) < 4)[:, None]]) - logits).max() > 1e-4
+    upper = keep * (np.arange(8) < 4)[:, None, None]
+    assert np.abs(masked([images, upper]) - logits).max() > 1e-4
+    explanation = model.explain(images, classes)
+    without = explain_without(model, explanation, upper[..., 0] == 0)
+    np.testing.assert_allclose(without.logits, masked([images, upper]), atol=1e-5)
+    assert (without.wrt, without.classes.tolist()) == (explanation.wrt, classes.tolist())
+    assert without.residual.max() < 1e-4
     assert np.isfinite(pixel_removal(model, [(images, classes[:, 0])], n_images=4, points=3, verbose=False).curve).all()
 
 

@@ -78,7 +78,7 @@
     morph(place, wanted);
     if (place.kcShown || !html) return;
     place.kcShown = true;
-    if (matchMedia('(max-width: 700px)').matches) {
+    if (matchMedia('(max-width: 1000px)').matches) {
       for (const each of place.querySelectorAll('details[data-fold]')) each.open = false;
     }
   }
