@@ -57,6 +57,7 @@ def file(session, network: str, of_grid: bool, kind: str) -> dict | None:
 
 def _figure(explanation, top, grid, view, title):
     """Return the figure of an explanation with the colors of the page, and the cells of a grid."""
+    view = view.of_map(explanation)
     if view.style == STYLES[0]:
         end = drawing.limit(explanation, top, view)
         figure = explanation.plot(percentile=view.percentile, limit=end)

@@ -11,6 +11,7 @@ from keras_coda.explorer.view import View
 
 def grid_view(grid, view: View) -> str:
     """Return the joined image of a grid and its map, with lines between the cells, and shares on the map."""
+    view = view.of_map(grid.explanation)
     pixels = grid.explanation.images[0]
     pixels = np.broadcast_to(pixels, (*pixels.shape[:2], 3))
     count, name = len(grid.names), grid.explanation.class_names[grid.explanation.classes[0, 0]]

@@ -247,6 +247,11 @@ def scale(explanation, view: View, end: float) -> str:
         return f'<p class="kc-note">{COLOR_NOTES[explanation.images.shape[-1]]}</p>'
     low, high = (f"{sign}{end:.2g}" for sign in "−+")
     told = "The same colors for all classes of this image." if view.same_scale else "Colors of this class alone."
+    if explanation.wrt is not None:
+        told += (
+            f" The map is exact from layer <b>{escape(explanation.wrt)}</b> on: what this layer has made of the pixels "
+            "is not explained. Therefore there is no linear map in color."
+        )
     return (
         f'<div class="kc-scale"><span>{low}<br>against</span><span class="kc-gradient"></span>'
         f'<span>{high}<br>for</span></div><p class="kc-note">{told}</p>'
@@ -257,7 +262,8 @@ def sums(explanation) -> str:
     """Return the table that shows that map and bias sum to the logit, with the meaning of each line."""
     total = explanation.contributions[0, 0].sum(dtype="float64")
     logit, residual = explanation.explained_logits[0, 0], explanation.residual[0, 0]
-    rows = [("sum of the map", "all contributions of pixels", number(total, 4), "")]
+    places = "pixels" if explanation.wrt is None else f"the features of layer {escape(explanation.wrt)}"
+    rows = [("sum of the map", f"all contributions of {places}", number(total, 4), "")]
     rows.append(("+ bias", "a constant, the same for every image", number(explanation.bias, 4), ""))
     if explanation.offsets is not None:
         constants = number(explanation.offsets[0, 0], 4)

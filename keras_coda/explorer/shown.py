@@ -103,7 +103,7 @@ def stage(session: Session) -> dict[str, Any]:
     assert session.picture is not None
     assert session.original is not None
     image, name = explanation.images[0], explanation.class_names[explanation.classes[0, 0]]
-    view, without = session.view, session.without
+    view, without = session.view.of_map(explanation), session.without
     end, after = drawing.limit(explanation, top, view), None
     drawn = _map(explanation, view, end, f"Map of class {name}: {view.style}")
     if without is not None:

@@ -46,6 +46,10 @@ class View:
         require(name == "percentile", "A setting must be a style, a percentile or a scale", name=name)
         return dataclasses.replace(self, percentile=self._percentile(value))
 
+    def of_map(self, explanation) -> "View":
+        """Return how an explanation is drawn: features of a conventional trunk have no colors, unlike pixels."""
+        return self if explanation.wrt is None else dataclasses.replace(self, style=STYLES[0])
+
     def _percentile(self, value):
         low, high = RANGE
         try:
