@@ -216,7 +216,7 @@ def _wrong_form(error) -> str:
     return f"{_V2} Received: {'.'.join(map(str, wrong['loc'])) or 'body'}: {wrong['msg']}."
 
 
-def _count(method, path, status):
+def _count(path, status):
     kinds = {"predict": ":predict", "explain": ":explain", "infer": "/infer"}
     kind = next((kind for kind, end in kinds.items() if path.endswith(end)), "other")
     REQUESTS.labels(kind, str(status)).inc()

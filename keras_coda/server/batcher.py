@@ -45,7 +45,7 @@ class Batcher:
         *,
         max_images: int = 32,
         max_wait: float = 0.002,
-        max_waiting: int = 1024,
+        max_waiting: int = 256,
         observe: Callable[[int], object] = lambda count: None,
     ):
         self._run, self._observe = run, observe

@@ -1,5 +1,6 @@
 """What the server refuses before it reads a request: other models and versions, and more than it has room for."""
 
+import asyncio
 import json
 import re
 from collections.abc import Callable
@@ -21,12 +22,22 @@ class Front:
         name: of the model.
         version: of the model.
         max_bytes: of the body of a request; those that are answered at a time may have eight times as many together.
-        count: called with method, path and status of every answer.
+        count: called with path and status of every answer.
+        max_seconds: in which the body of a request must arrive.
     """
 
-    def __init__(self, app, *, name: str, version: int, max_bytes: int, count: Callable[[str, str, int], object]):
-        self._app, self._name, self._version, self._max_bytes, self._count = app, name, str(version), max_bytes, count
-        self._coming = 0
+    def __init__(
+        self,
+        app,
+        *,
+        name: str,
+        version: int,
+        max_bytes: int,
+        count: Callable[[str, int], object] = lambda path, status: None,
+        max_seconds: float = 60.0,
+    ):
+        self._app, self._name, self._version, self._count = app, name, str(version), count
+        self._max_bytes, self._max_seconds, self._coming = max_bytes, max_seconds, 0
 
     async def __call__(self, scope, receive, send):
         """Answer one request."""
@@ -36,7 +47,7 @@ class Front:
 
         async def counted(event):
             if event["type"] == "http.response.start":
-                self._count(method, path, event["status"])
+                self._count(path, event["status"])
             await send(event)
 
         size = dict(scope["headers"]).get(b"content-length", b"").decode("latin-1")
@@ -47,7 +58,13 @@ class Front:
         coming = int(size) if size else 0
         self._coming += coming
         try:
-            return await self._app(scope, receive, counted)
+            try:
+                body = await asyncio.wait_for(_body(receive), self._max_seconds)
+            except TimeoutError:
+                text = f"A request must arrive within {self._max_seconds:g} s. Received: a part of it. Send it again."
+                return await _refuse(counted, 408, text)
+            if body is not None:  # the caller has not gone
+                await self._app(scope, _replayed(body, receive), counted)
         finally:
             self._coming -= coming
 
@@ -88,10 +105,32 @@ class Front:
         return None
 
 
+async def _body(receive) -> bytes | None:
+    """Return the whole body of a request, or None if the connection ends before."""
+    parts, is_complete = [], False
+    while not is_complete:
+        event = await receive()
+        if event["type"] == "http.disconnect":
+            return None
+        parts.append(event.get("body", b""))
+        is_complete = not event.get("more_body", False)
+    return b"".join(parts)
+
+
+def _replayed(body, receive):
+    """Return what an application receives from: a body that has been read, and then what comes after it."""
+    events = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def again():
+        return events.pop() if events else await receive()
+
+    return again
+
+
 async def _refuse(send, status, text):
     body = json.dumps({"error": text}).encode()
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
-    if status in (411, 413):  # the body will not be read
+    if status in (408, 411, 413):  # the body will not be read
         headers.append((b"connection", b"close"))
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

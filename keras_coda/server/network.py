@@ -181,6 +181,15 @@ class Network:
             NotEnoughMemoryError: a ``ValueError``, if less memory is free than this needs.
             NonFiniteNetworkError: a ``ValueError``, if logits or maps are NaN or infinite.
         """
+        count = len(arrays["images"])
+        if keras.backend.backend() == "jax":  # which compiles for each number of images
+            missing = (1 << (count - 1).bit_length()) - count
+            arrays = {
+                name: np.concatenate([array, array[:1].repeat(missing, axis=0)]) for name, array in arrays.items()
+            }
+        return {name: array[:count] for name, array in self._run(key, arrays).items()}
+
+    def _run(self, key, arrays):
         images = arrays["images"]
         if not key.has_maps:
             return {"logits": self._logits(images)}

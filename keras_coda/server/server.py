@@ -12,6 +12,8 @@ from keras_coda.utils.checks import check_finite, check_int, require
 from keras_coda.utils.listening import free_port, is_loopback, stop_on_sigterm, url
 from keras_coda.utils.optional import require_installed
 
+_WAITING = 8  # batches; further requests are turned away
+
 
 def serve(
     model: keras.Model,
@@ -67,7 +69,13 @@ def serve(
     try:
         network.warm_up()
         application = _import_application(log_requests)
-        batcher = Batcher(network.run, max_images=max_batch, max_wait=wait, observe=application.BATCHES.observe)
+        batcher = Batcher(
+            network.run,
+            max_images=max_batch,
+            max_wait=wait,
+            max_waiting=_WAITING * max_batch,
+            observe=application.BATCHES.observe,
+        )
         server = application.rest_server(network, batcher, host, port, max_bytes, grace_s)
         server.config.callback_notify = _announcement(f"{url(host, port)}/v1/models/{name}", host)
         asyncio.run(server.start())

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from keras_coda.explanations.compiled import compiled_explainer
 from keras_coda.exporters import schema
 from keras_coda.exporters.signatures import Signatures
 from keras_coda.models import CoDANet
@@ -26,6 +27,7 @@ def network():
     return Network(model, "tiny", top_k=K)
 
 
+@pytest.mark.usefixtures("eagerly")
 @pytest.mark.parametrize("signature", SIGNATURES)
 def test_outputs_are_those_of_the_exported_signature(network, signature):
     images = pixels(3, RGB)
@@ -47,6 +49,7 @@ def test_outputs_are_those_of_the_exported_signature(network, signature):
             assert_close(array, wanted)
 
 
+@pytest.mark.usefixtures("eagerly")
 def test_files_are_decoded_as_the_network_itself_does_it(network, tmp_path):
     image = pixels(1, (30, 20, 3))[0]
     (tmp_path / "image.png").write_bytes(encoded(image))
@@ -57,6 +60,7 @@ def test_files_are_decoded_as_the_network_itself_does_it(network, tmp_path):
         np.testing.assert_array_equal(found[name], getattr(explanation, name))
 
 
+@pytest.mark.usefixtures("eagerly")
 def test_classes_are_names_or_indices_and_the_request_says_how_many(network):
     images = pixels(2, RGB)
     by_name = answered(network, schema.EXPLAIN_CLASSES, images, [["öl", "cat", 1]] * 2)
@@ -108,6 +112,7 @@ def test_a_network_for_any_size_has_a_limit():
         network.request(schema.PREDICT, [encoded(pixels(1, (6, size, 1))[0]) for size in (5, 6)])
 
 
+@pytest.mark.usefixtures("eagerly")
 def test_several_labels_come_with_decisions():
     model = CoDANet(3, input_shape=RGB, filters=(4, 3), ranks=2, temperature=1.0)
     model.compile(multi_label=True)
@@ -124,9 +129,22 @@ def test_names_that_fit_no_address_are_refused(network, name):
         Network(network.model, name)
 
 
+@pytest.mark.any_backend
+def test_batches_of_other_sizes_are_not_compiled_anew():
+    network, images = Network(two_layers(input_shape=(6, 5, 1)), "tiny"), pixels(4, (6, 5, 1))
+    explainer = compiled_explainer(network.model)
+    four, traces = answered(network, schema.EXPLAIN, images), explainer.traces
+    three = answered(network, schema.EXPLAIN, images[:3])
+    assert explainer.traces == traces
+    for name in ("contributions", "bias", "logits"):
+        assert_close(three[name], four[name][:3])
+    assert_close(three["contributions"], network.model.explain(images[:3]).contributions)
+
+
 # === Bodies ===
 
 
+@pytest.mark.usefixtures("eagerly")
 def test_rows_and_columns_say_the_same(network):
     images = pixels(2, RGB)
     rows = bodies.read_v1({"instances": images.tolist()}, "explain")
