@@ -31,7 +31,7 @@ BATCHES, CALLERS, TOP_K, NAME = (1, 8, 32), 4, 1, "model"
 COLUMNS = ("client", "images as", "maps", "batch", "calls", "p50, ms", "p90, ms", "p99, ms", "images/s, 1 caller",
            f"images/s, {CALLERS} callers")  # fmt: skip
 
-SERVER_CALLERS = 8
+SERVER_BATCHES, SERVER_CALLERS = (1, 8), 8
 SERVER_COLUMNS = ("images as", "maps", "batch", "calls", "in process p50, ms", "server p50, ms", "ratio",
                   "in process, CPU ms", "server, CPU ms", "client, CPU ms",
                   f"server with {SERVER_CALLERS} callers, CPU ms")  # fmt: skip
@@ -80,11 +80,11 @@ def run_server(quick: bool, preset: str = "coda_xs_cifar10") -> dict:
     from tests.helpers.model_server import model_server
 
     network = CoDANet.from_preset(preset)
-    images = np.random.default_rng(0).integers(0, 256, (max(BATCHES), *network.input.shape[1:]), dtype="uint8")
+    images = np.random.default_rng(0).integers(0, 256, (max(SERVER_BATCHES), *network.input.shape[1:]), dtype="uint8")
     with model_server("--model", preset, "--top-k", TOP_K) as server, serving.RestClient(server.url, preset) as client:
         here, process = _InProcess(Network(network, preset, top_k=TOP_K)), psutil.Process(server.process.pid)
         rows = []
-        for batch, maps in itertools.product(BATCHES, (False, True)):
+        for batch, maps in itertools.product(SERVER_BATCHES, (False, True)):
             calls = [source.explain if maps else source.predict for source in (here, client)]
             for payload, given in _payloads(images[:batch]):
                 measured = _in_turns(*calls, process, given, 0.2 if quick else 1.5)
