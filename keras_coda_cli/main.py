@@ -34,6 +34,7 @@ COMMANDS = (
     "calibrate",
     "audit",
     "verify-audit",
+    "explain-dataset",
     "tune",
     "export",
     "convert",

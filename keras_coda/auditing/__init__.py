@@ -4,6 +4,9 @@ This room is for what is written down about many images. Single explanations bel
 figures of a network's quality to `keras_coda.evaluation`.
 """
 
+from keras_coda.auditing.dataset import Explained as Explained
+from keras_coda.auditing.dataset import WorkerEndedError as WorkerEndedError
+from keras_coda.auditing.dataset import explain_dataset as explain_dataset
 from keras_coda.auditing.drift import Drift as Drift
 from keras_coda.auditing.drift import drift as drift
 from keras_coda.auditing.report import report as report
