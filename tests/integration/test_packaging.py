@@ -92,8 +92,9 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel):
     assert {
         f"keras_coda/explorer/static/{name}" for name in ("page.js", "stage.js", "style.css", "example-cat.png")
     } < static
+    templates = {f"keras_coda/auditing/templates/{name}" for name in ("report.html", "model_card.md")}
     typed = {f"{name}/py.typed" for name in packages}
-    expected = sources | presets | static | typed
+    expected = sources | presets | static | templates | typed
     assert {name for name in names if name.startswith(("keras_coda/", "keras_coda_cli/"))} == expected
     assert f"{information}/licenses/LICENSE" in names
 
