@@ -62,6 +62,7 @@ def offered(network: Network) -> dict[str, schema.Signature]:
     every = schema.signatures(network.takes_files)
     missing = {"linear_map"}
     missing |= set() if network.decomposition.has_offsets else {"offsets"}
+    missing |= set() if network.decomposition.features else {"wrt"}
     missing |= set() if network.thresholds else {"decisions"}
     missing |= set() if network.calibration else {"calibrated_probabilities"}
     return {
@@ -93,9 +94,8 @@ def _definition(network, name, signature):
 
 def _shape(network, signature, name, tensor):
     height, width = network.size
-    if name == "contributions" and network.decomposition.features is not None:
-        height = width = None  # maps have the size of the features
     takes_classes = signature.removesuffix(schema.BYTES) == schema.EXPLAIN_CLASSES
     sizes = {"C": network.num_classes, "H": height, "W": width, "c": network.channels}
     sizes["K"] = None if takes_classes else network.top_k
-    return [sizes.get(axis) or ANY for axis in tensor.axes]
+    outputs = {"wrt"} if network.decomposition.features else set()  # maps have the size of features, which is not given
+    return [sizes.get(axis) or ANY for axis in schema.axes_of(name, tensor, outputs)]

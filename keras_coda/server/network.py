@@ -237,6 +237,8 @@ class Network:
         else:
             known["class_names"] = names[fields["classes"]]
             known["bias"] = np.full(len(logits), self.decomposition.bias, "float32")
+            if self.decomposition.features is not None:
+                known["wrt"] = np.full(len(logits), self.decomposition.features)
         return {name: known[name] for name in signature.outputs if name in known}
 
 

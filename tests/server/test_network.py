@@ -5,10 +5,14 @@ import pytest
 
 from keras_coda.explanations.compiled import compiled_explainer
 from keras_coda.exporters import schema
+from keras_coda.exporters.protos import signatures_from_json
 from keras_coda.exporters.signatures import Signatures
 from keras_coda.models import CoDANet
 from keras_coda.server import bodies, metadata
 from keras_coda.server.network import SIGNATURES, Network
+from keras_coda.serving.requests import explain_request
+from keras_coda.serving.responses import read_explanation
+from tests.helpers import hybrids
 from tests.helpers.networks import pixels, small, two_layers
 from tests.helpers.serving_helpers import NAMES, RGB, assert_close, encoded
 
@@ -110,6 +114,18 @@ def test_a_network_for_any_size_has_a_limit():
     assert request.arrays["images"].shape == (1, 12, 10, 1)
     with pytest.raises(ValueError, match="one size"):
         network.request(schema.PREDICT, [encoded(pixels(1, (6, size, 1))[0]) for size in (5, 6)])
+
+
+@pytest.mark.usefixtures("eagerly")
+def test_hybrids_name_the_layer_of_their_maps():
+    network, images = Network(hybrids.make(), "hybrid"), pixels(2, (8, 8, 1))
+    found, expected = answered(network, schema.EXPLAIN, images), network.model.explain(images)
+    served = read_explanation(explain_request(images), found)
+    assert served.wrt == expected.wrt != "None"
+    assert_close(served.contributions, expected.contributions)
+    offered = signatures_from_json(metadata.tf_serving_metadata(network)["metadata"]["signature_def"]["signature_def"])
+    for name, array in found.items():
+        assert offered[schema.EXPLAIN].outputs[name].fits(array.shape)
 
 
 @pytest.mark.usefixtures("eagerly")
