@@ -203,13 +203,13 @@ def residual(**options):
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("eagerly")
-def test_residual_networks_are_trained_with_a_penalty_and_measured():
+def test_residual_networks_are_trained_with_a_penalty_and_measured(request):
     data = quarters.make_data()
     model = residual()
     model.compile(keras.optimizers.Adam(0.02), penalties={"linear_map": 0.1})
     history = model.fit(data.train, epochs=3, verbose=0).history
     assert history["loss"][-1] < history["loss"][0]
+    request.getfixturevalue("eagerly")  # of the training steps there are so many that tracing them pays
     found = localization(model, data.validation, **quarters.FAST, confidence=0, verbose=False)
     assert found.values.mean() > 0.3  # by chance 0.25
     assert np.isfinite(pixel_removal(model, data.validation, n_images=8, points=4, verbose=False).curve).all()
