@@ -2,6 +2,7 @@
 
 import argparse
 import math
+import re
 from pathlib import Path
 
 from keras_coda_cli import checks, common
@@ -52,6 +53,10 @@ def check(args: argparse.Namespace) -> None:
     checks.require_extra("serve", "kserve", purpose="The server")
     checks.require_range(args, "--max-wait-ms", 0, math.inf, "[)")
     checks.check_model(args.model)
+    name = args.name or _name(args.model)
+    rule = "The name of the model in addresses must be letters, digits, '_', '.' and '-'"
+    is_name = re.fullmatch(r"[A-Za-z0-9][\w.-]*", name, re.ASCII)
+    checks.require(is_name, rule, f"'{name}'", "Choose another: --name")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -76,6 +81,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _name(model):
-    """Return the name of a preset, or of a file or folder without its ending."""
+    """Return the name of a preset or folder, or of a file without its ending."""
     path = Path(model).expanduser()
-    return (path.resolve() if path.exists() else path).stem
+    path = path.resolve() if path.exists() else path  # for "." and "..", too
+    return path.stem if path.suffix.lower() == ".keras" else path.name

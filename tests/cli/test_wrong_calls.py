@@ -53,6 +53,7 @@ WRONG = [
     (["explore", "--model", "nowhere"], 1, "Received: 'nowhere'", ()),
     (["serve", "--model", "nowhere"], 1, "Received: 'nowhere'", ()),
     (["serve", "--model", "coda_digits", "--port", "70000"], 2, "0 to 65535", ()),
+    (["serve", "--model", "coda_digits", "--name", "a/b"], 1, "Received: 'a/b'", ()),
     (["serve", "--model", "coda_digits", "--max-wait-ms", "-1"], 1, "at least 0", ()),
     (["compare", "--out", "x", "--model", "coda_digits", "--grid", "3x4"], 1, "at least 12 classes. Received: 10", ()),
     (["compare", "--out", "x", "--model", "coda_digits", "--grid", "1"], 2, "at least two cells", ()),
