@@ -12,7 +12,7 @@ from pathlib import Path
 
 from benchmarks import records
 from benchmarks.records import machines, markdown
-from experiments import calibration, cards, conventional, depth, downsampling
+from experiments import calibration, cards, conventional, depth, downsampling, residuals
 from experiments.networks import ROOT
 
 RESULTS = Path(__file__).parent / "results"
@@ -105,6 +105,7 @@ def page() -> str:
         if part in found:
             text += _temperature(found[part]["results"])
     text += calibration.section(RESULTS) + depth.section(RESULTS) + _conventional() + _downsampling(found.get("grid"))
+    text += residuals.section(RESULTS)
     return text + _PROTOCOL + _COMMANDS + machines(found).rstrip() + "\n"
 
 

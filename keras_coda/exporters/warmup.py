@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from keras_coda.explanations.completeness import completeness
 from keras_coda.exporters.bare_tensorflow import SavedModelRunError, run_signatures
 from keras_coda.exporters.protos import SignatureMetadata, TensorMetadata, read_signatures
 from keras_coda.utils.atomic import new_file
@@ -33,11 +34,13 @@ class Replayed:
         signature: its name.
         batch_size: number of images.
         residual: the largest ``|Σ contributions + bias - logit|``, computed from the answer; None without maps.
+        relative: the largest of them relative to ``Σ |contributions| + |bias| + |logit|``; None without maps.
     """
 
     signature: str
     batch_size: int
     residual: float | None
+    relative: float | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,6 +53,11 @@ class Replay:
     def largest_residual(self) -> float | None:
         """The largest completeness error of any request; None if none asked for maps."""
         return max((record.residual for record in self.records if record.residual is not None), default=None)
+
+    @property
+    def largest_relative(self) -> float | None:
+        """The largest error relative to the size of what is added up; None if no request asked for maps."""
+        return max((record.relative for record in self.records if record.relative is not None), default=None)
 
 
 def is_available() -> bool:
@@ -197,13 +205,13 @@ def _replayed(folder, request: Request, outputs: dict[str, np.ndarray]) -> Repla
             raise SavedModelRunError(folder, reason)
         if array.dtype.kind == "f" and not np.isfinite(array).all():
             raise SavedModelRunError(folder, f"output '{name}' of '{signature}' is not finite")
-    residual = None
-    if {"contributions", "bias", "classes", "logits"} <= set(outputs):
-        total = outputs["contributions"].sum((2, 3), dtype="float64") + outputs["bias"][:, None]
-        total = total + outputs.get("offsets", 0)
-        explained = np.take_along_axis(outputs["logits"], outputs["classes"], axis=1)
-        residual = float(np.abs(total - explained).max())
-    return Replayed(signature, batch_size, residual)
+    if not {"contributions", "bias", "classes", "logits"} <= set(outputs):
+        return Replayed(signature, batch_size, residual=None)
+    constants = outputs["bias"][:, None].astype("float64") + outputs.get("offsets", 0)
+    explained = np.take_along_axis(outputs["logits"], outputs["classes"], axis=1)
+    residual, scale = completeness(outputs["contributions"], constants, explained)
+    relative = residual / np.maximum(scale, np.finfo("float32").tiny)
+    return Replayed(signature, batch_size, float(residual.max()), float(relative.max()))
 
 
 def _image_shape(found: dict[str, SignatureMetadata]) -> tuple[int, int, int] | None:

@@ -5,14 +5,12 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from keras_coda.explanations.completeness import TOLERANCE, completeness
 from keras_coda.explanations.explanation import Explanation
 from keras_coda.exporters import schema
 from keras_coda.serving.errors import IncompleteMaps, InvalidAnswer
 from keras_coda.serving.requests import Request
 
-_COMPLETE = (
-    1e-5  # |Σ contributions + bias + offsets - logit|, relative to Σ |contributions| + |bias + offsets| + |logit|
-)
 _NAME = 1000  # bytes, the most in the name of a class
 _INT32 = np.iinfo("int32")
 _EQUAL = 1e-5  # allowed difference of a number that the client computes again, relative to max(1, |number|)
@@ -145,16 +143,14 @@ def _check_logits(found):
 
 def _residual(maps, constants, explained):
     """Return ``|Σ contributions + constants - logit|`` (B, K), float32, or raise."""
-    explained = explained.astype("float64")
-    total = maps.sum(axis=(2, 3), dtype="float64") + constants
-    residual = np.abs(total - explained)
-    # Rounding errors of float32 grow with what is added up, which may be far more than the sum.
-    allowed = _COMPLETE * (np.abs(maps).sum(axis=(2, 3), dtype="float64") + np.abs(constants) + np.abs(explained))
-    if not (residual <= allowed).all():
-        image, rank = np.argwhere(~(residual <= allowed))[0].tolist()
+    residual, scale = completeness(maps, constants, explained)
+    is_complete = residual <= TOLERANCE * scale
+    if not is_complete.all():
+        image, rank = np.argwhere(~is_complete)[0].tolist()
+        total = maps[image, rank].sum(dtype="float64") + constants[image, rank]
         raise IncompleteMaps(
             "Contributions must sum to their logit, less the bias. Received: "
-            f"image={image}, rank={rank}, sum_and_bias={total[image, rank]:.6g}, logit={explained[image, rank]:.6g}. "
+            f"image={image}, rank={rank}, sum_and_bias={total:.6g}, logit={explained[image, rank]:.6g}. "
             "The answer is not the network's own, or was altered on its way."
         )
     return residual.astype("float32")

@@ -1,4 +1,4 @@
-"""Files that version 0.1.0 wrote are still read, and give the same maps."""
+"""Files that earlier versions wrote are still read, and give the same maps."""
 
 from pathlib import Path
 
@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import keras_coda
+from tests.helpers import golden_exports
 
 FOLDER = Path(__file__).parents[1] / "golden" / "written_by_0_1_0"
 
@@ -62,3 +63,60 @@ def test_an_explanation_is_read(expected):
     explanation = keras_coda.Explanation.load(FOLDER / "explanation.npz")
     np.testing.assert_array_equal(explanation.contributions, expected["contributions"])
     assert explanation.class_names == ("a", "b", "c")
+
+
+# === Networks in every format, as `tests.helpers.golden_exports` wrote them for a version ===
+
+WRITTEN = sorted((Path(__file__).parents[1] / "golden").glob("written_by_*/model.onnx"))
+
+
+def served(path, images):
+    """Return the maps of an exported network, run without this package's classes."""
+    if path.suffix == ".onnx":
+        runtime = pytest.importorskip("onnxruntime")
+        session = runtime.InferenceSession(path, providers=["CPUExecutionProvider"])
+        names = [output.name for output in session.get_outputs()]
+        return dict(zip(names, session.run(names, {"images": images}), strict=True))
+    if path.suffix == ".tflite":
+        reader = pytest.importorskip("ai_edge_litert.interpreter").Interpreter(model_path=str(path))
+        return reader.get_signature_runner("contributions")(images=images)
+    import tensorflow as tf
+
+    loaded = tf.saved_model.load(str(path))
+    return {name: each.numpy() for name, each in loaded.signatures["contributions"](images=tf.constant(images)).items()}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("folder", [path.parent for path in WRITTEN], ids=lambda folder: folder.name)
+@pytest.mark.parametrize("name", ["saved_model/1", "model.onnx", "model.tflite"])
+def test_exports_give_the_maps_that_they_gave(folder, name):
+    with np.load(folder / "expected.npz") as file:
+        expected = dict(file)
+    found = served(folder / name, expected["images"].astype("float32"))
+    np.testing.assert_array_equal(found["classes"], expected["classes"])
+    for key in ("logits", "contributions"):
+        scale = np.abs(expected[key]).max()
+        np.testing.assert_allclose(found[key], expected[key], atol=1e-5 * scale, err_msg=key)
+    total = found["contributions"].sum((2, 3)) + expected["bias"]
+    np.testing.assert_allclose(total, np.take_along_axis(found["logits"], found["classes"], 1), atol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("folder", [path.parent for path in WRITTEN], ids=lambda folder: folder.name)
+@pytest.mark.parametrize(
+    ("name", "arrays"),
+    [
+        ("model.keras", "expected"),
+        ("preset", "expected"),
+        ("branched.keras", "expected_branched"),
+        ("branched_preset", "expected_branched"),
+    ],
+)
+def test_networks_give_the_maps_that_they_gave(folder, name, arrays):
+    with np.load(folder / f"{arrays}.npz") as file:
+        expected = dict(file)
+    if name.endswith(".keras"):
+        model = keras.models.load_model(folder / name)
+    else:
+        model = keras_coda.ExplainableClassifier.from_preset(folder / name)
+    assert_same(keras_coda.explain(model, expected["images"], top_k=golden_exports.TOP_K), expected)
