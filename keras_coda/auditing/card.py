@@ -29,7 +29,7 @@ def model_card(model, summary: Summary, about: str = "") -> str:
         about: what is known of its training and limits, Markdown: ``README.md`` of a preset folder.
     """
     figures = dict(getattr(model, "training_figures", {}) or {})
-    sections = _sections(about)
+    sections, title = _sections(about), about.partition("\n")[0]
     size = " × ".join("any" if side is None else str(side) for side in model.input_shape[1:])
     rows = [
         ("architecture", type(model).__name__),
@@ -51,7 +51,7 @@ def model_card(model, summary: Summary, about: str = "") -> str:
     ]
     audited = f"Audited: {len(summary.images):,} images, and {len(summary.errors):,} that could not be read."
     return template("model_card.md").substitute(
-        name=summary.manifest.arguments.get("name") or getattr(model, "name", "network"),
+        name=title.removeprefix("# ") if title.startswith("# ") else model.name,
         model=markdown_table(("", ""), rows),
         model_hash=summary.manifest.arguments["model_hash"],
         versions=", ".join(f"{name} {value}" for name, value in json.loads(summary.versions or "{}").items()),

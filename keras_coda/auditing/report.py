@@ -1,6 +1,7 @@
 """The report of an audit: one HTML file that loads nothing from elsewhere, and a model card beside it."""
 
 import base64
+import dataclasses
 import html
 import os
 import re
@@ -110,7 +111,8 @@ def _decisions(summary, chosen, recorder, paths):
             index = chosen[names.index(name)]
             numbers = (f"{key.replace('_', ' ')} {values[index]:.3g}" for key, values in summary.statistics.items())
             entries.append(f"<li>{html.escape(name)}: {', '.join(numbers)}</li>")
-        yield _picture(explanation.plot(), "Images, and maps of their predicted classes, from the top:")
+        named = dataclasses.replace(explanation, names=tuple(map(text_of, read)))
+        yield _picture(named.plot(), "Images, and maps of their predicted classes, in the order of this list:")
         yield f"<ol>{''.join(entries)}</ol>"
 
 

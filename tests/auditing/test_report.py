@@ -46,6 +46,7 @@ def test_a_report_has_every_section(reported):
     ]  # fmt: skip
     assert "<td>dark/cut.png</td>" in text.replace(' style="text-align: left"', "")
     assert "the file is cut off" in text
+    assert "<h3>Model card: A</h3>" in text
     assert "Photos of ours." in text
     assert "<li>Only &lt;two&gt; classes.</li>" in text
 
