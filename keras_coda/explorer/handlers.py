@@ -98,9 +98,9 @@ class Handlers:
     def _network(self, session, data):
         """Explain the same images with another network; examples are replaced by those of the other network."""
         before = examples(self.networks[session.network].channels)
-        network = self.networks[data.get("value")]
+        network = self.networks[str(data.get("value"))]
         own = examples(network.channels)
-        session = dataclasses.replace(session, network=data["value"])
+        session = dataclasses.replace(session, network=str(data["value"]))
         if session.picture is not None:
             is_example = session.example is not None and own is not before
             session = self._explain(session, *((own[0], 0) if is_example else (session.picture, session.example)))

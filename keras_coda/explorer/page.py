@@ -100,6 +100,14 @@ def _grid_tab(parts):
 # === Events ===
 
 
+def _field(event, name):
+    """Return what a page sent under a name; None if it did not, or sent no names at all."""
+    try:
+        return getattr(event, name, None)
+    except TypeError:
+        return None
+
+
 def _connect(page, handlers, parts, sources, save, tabs, by_name):
     """Connect events with handlers. Gradio fills in `event` and `request` by the annotations of these functions."""
     outputs = [parts[name] for name in ALL]
@@ -109,7 +117,7 @@ def _connect(page, handlers, parts, sources, save, tabs, by_name):
         return {parts[name]: value for name, value in values.items()}
 
     def acted(event: gr.EventData, request: gr.Request):
-        data = {name: getattr(event, name, None) for name in FIELDS}
+        data = {name: _field(event, name) for name in FIELDS}
         kind = str(data["kind"])
         if kind == "save":
             session, problem = handlers.act("current", {}, request.session_hash)

@@ -54,6 +54,7 @@ def upload(tmp_path, name, data):
         ("class", {"value": "-1"}, "one of the 10"),
         ("example", {"index": 9}, "one of the 9"),
         ("network", {"value": "else"}, "The network must be one of"),
+        ("network", {"value": ["else"]}, "The network must be one of"),
         ("tab", {"value": "else"}, "A tab must be one of"),
         ("upload", {"path": "a\0b"}, "An image must be uploaded"),
         ("upload", {}, "An image must be uploaded"),

@@ -154,6 +154,14 @@ def test_colors_are_symmetric_and_shared_by_the_maps_of_an_image():
     assert all("to the logit" in words(axes) for axes in bars)
 
 
+def test_a_limit_ends_all_scales():
+    figure = plot_contributions(**arguments(batch=2, targets=2), limit=0.25)
+    limits = {image.get_clim() for axes in figure.axes for image in axes.images if image.get_cmap().name == "RdBu_r"}
+    assert limits == {(-0.25, 0.25)}
+    with pytest.raises(ValueError, match="`limit` must be positive and finite, or None. Received: limit=0"):
+        plot_contributions(**arguments(), limit=0)
+
+
 @pytest.mark.parametrize(("value", "limit"), [(0.0, 1.0), (2.0, 2.0)])
 def test_empty_and_sparse_maps_keep_a_scale(value, limit):
     given = arguments(1, 1, size=(40, 40))

@@ -123,13 +123,13 @@ function point(x, y, isSpoken) {
   }
   const at = y * shown.width + x;
   const texts = values.filter(Boolean).map((each) => number(each[at]));
-  readout.textContent = `Column ${x + 1}, row ${y + 1}: ${texts[0]} ${shown.quantity}`
+  readout.textContent = `Column ${x + 1}, row ${y + 1}: ${texts[0]}`
     + (texts.length > 1 ? `; after the removal ${texts[1]}` : '') + '.';
   if (isSpoken) voice.textContent = readout.textContent;
 }
 function number(value) {
   const side = value > 0 ? 'for' : value < 0 ? 'against' : 'nothing for';
-  return `${value > 0 ? '+' : value < 0 ? '−' : ''}${Math.abs(value).toPrecision(2)} (${side})`;
+  return `${value > 0 ? '+' : value < 0 ? '−' : ''}${Math.abs(value).toPrecision(2)} (${side} ${shown.quantity})`;
 }
 for (const panel of Object.values(panels)) panel.querySelector('.kc-stage').addEventListener('pointermove', (event) => {
   if (shown && removed) point(...at(event, panel.querySelector('.kc-stage')), false);
