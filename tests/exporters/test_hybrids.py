@@ -7,9 +7,9 @@ import zipfile
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from keras_coda.exporters import lint_saved_model
-from keras_coda.exporters.bare_tensorflow import run_signatures
 from keras_coda.exporters.formats import FORMATS
 from keras_coda.serving.requests import explain_request
 from keras_coda.serving.responses import read_explanation
@@ -24,20 +24,23 @@ def assert_close(found, expected):
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
 
 
-def test_bare_tensorflow_serves_maps_of_the_features_and_names_their_layer(tmp_path):
+def test_a_saved_model_serves_maps_of_the_features_and_names_their_layer(tmp_path):
     model = hybrids.color()
-    model.export(tmp_path / "1", top_k=2, linear_map=True)
+    model.export(tmp_path / "1", top_k=2, linear_map=True, warmup=False)
     assert not lint_saved_model(tmp_path / "1")
     images = pixels(3, (8, 8, 3))
     expected = model.explain(images, top_k=2, linear_map=True)
     assert expected.contributions.shape == (3, 2, 4, 4)
     given = {"contributions": {"images": images.astype("float32")}}
     given["contributions_bytes"] = {"image_bytes": np.array([encoded(image) for image in images], dtype=object)}
-    for outputs in run_signatures(tmp_path / "1", list(given.items())):
+    served = tf.saved_model.load(str(tmp_path / "1")).signatures
+    for name, inputs in given.items():
+        outputs = served[name](**{key: tf.constant(value) for key, value in inputs.items()})
+        outputs = {key: value.numpy() for key, value in outputs.items()}
         found = read_explanation(explain_request(images), outputs)  # as the clients do
         assert found.wrt == expected.wrt == "pool"
-        for name in ("logits", "contributions", "linear_map"):
-            assert_close(getattr(found, name), getattr(expected, name))
+        for field in ("logits", "contributions", "linear_map"):
+            assert_close(getattr(found, field), getattr(expected, field))
 
 
 @pytest.mark.parametrize("format", FORMATS)
@@ -68,7 +71,7 @@ def test_single_files_explain_images_of_any_size_and_name_the_layer(tmp_path, fo
 def refused(folder, x, message, **options):
     images = keras.Input((4, 4, 1))
     scaling = keras.layers.Rescaling(1 / 510)
-    model = hybrids.make(trunk=keras.Model(images, x(images)), layer=None, preprocessing=scaling)
+    model = hybrids.make(trunk=keras.Model(images, x(images)), layer=None, preprocessing=scaling, filters=(4,), ranks=1)
     with pytest.raises(ValueError, match=f"(?i){message}"):
         model.export(folder / "deep" / "1", **options)
     assert not list(folder.rglob("1"))
