@@ -82,6 +82,7 @@ class Recorder:
         keep_maps: whether rows hold the maps.
         max_side: if the network takes images of any size, larger ones are reduced to this longer side; None: never.
         batch_size: images explained at a time.
+        exact_maps: whether rows also have ``exact_map``, the map ``(H, W)`` before any rounding, which is no column.
 
     Attributes:
         model_hash: content hash of the network.
@@ -96,11 +97,13 @@ class Recorder:
         keep_maps: bool = False,
         max_side: int | None = None,
         batch_size: int = 32,
+        exact_maps: bool = False,
     ):
         *size, self._channels = compiled_explainer(model).decomposition.input_shape
         check_channels(self._channels)
         prepared, self._window = preparation_of(model), window_of(model)
         self._model, self._images, self._keep_maps = model, images, keep_maps
+        self._exact_maps = exact_maps
         self._fit = fitting(size, prepared)
         is_fixed = prepared is not None or None not in size
         self._max_side, self._step = (None, batch_size) if is_fixed else (max_side, 1)
@@ -191,7 +194,7 @@ class Recorder:
                 return [self._unreadable(names[0], str(error), readable[names[0]][1])]
             return [row for name in names for row in self._explained({name: readable[name]})]
         calibration = calibration_of(self._model)
-        return make_rows(
+        rows = make_rows(
             names,
             logits=found.logits,
             contributions=found.contributions[:, 0],
@@ -206,6 +209,9 @@ class Recorder:
             preparation=self.preparation,
             keep_maps=self._keep_maps,
         )
+        if self._exact_maps:
+            rows = [{**row, "exact_map": one_map} for row, one_map in zip(rows, found.contributions[:, 0], strict=True)]
+        return rows
 
     def _unreadable(self, name, reason, image_hash):
         options = {"model_hash": self.model_hash, "preparation": self.preparation}

@@ -73,7 +73,7 @@ def verify_audit(
     images = AuditedImages.of(data, class_names_of(model), without=folder)
     options: dict[str, Any] = {name: manifest.arguments.get(name) for name in ("max_side", "batch_size")}
     options["batch_size"] = options["batch_size"] or 1
-    recorder = Recorder(model, images, keep_maps=True, **options)
+    recorder = Recorder(model, images, exact_maps=True, **options)
     findings = list(_files(folder, manifest, audit_hash))
     if manifest.arguments.get("model_hash") != recorder.model_hash:
         recorded = manifest.arguments.get("model_hash")
@@ -135,8 +135,15 @@ def _rows(file, rows, known, seen, recorder, manifest, tolerance):
 
 
 def differences(row: Mapping[str, Any], own: Mapping[str, Any], tolerance: float, has_map: bool) -> list[str]:
-    """Return the names of the columns in which a row differs from the one that was computed now, which has a map."""
-    scale = max(1.0, own["evidence"] or 0.0)
+    """Return the names of the columns in which a row differs from the one that was computed now.
+
+    Args:
+        row: as it was recorded.
+        own: as it was computed, with ``exact_map`` unless the image could not be read.
+        tolerance: see :func:`verify_audit`.
+        has_map: whether the audit holds maps.
+    """
+    scale, exact = max(1.0, own["evidence"] or 0.0), own.get("exact_map")
     changed = []
     for name, column in COLUMNS.items():
         if name in _NOT_COMPARED:
@@ -144,12 +151,14 @@ def differences(row: Mapping[str, Any], own: Mapping[str, Any], tolerance: float
         limit = tolerance * (scale if name in _OF_THE_LOGIT else 1.0)
         if not (_near(row[name], own[name], limit) if column.type == "float32" else row[name] == own[name]):
             changed.append(name)
-    if own["map"] is None or not has_map:
+    if exact is None or not has_map:
         changed += [name for name in ("map", "map_scale") if row[name] is not None]
     else:
-        changed += [] if _near(row["map_scale"], own["map_scale"], tolerance * scale) else ["map_scale"]
-        changed += [] if _near(row["map"], own["map"], HALF) else ["map"]
-    if row["boxes"] != own["boxes"] and not _equally_good(row, own):
+        largest = float(np.abs(exact).max())
+        shares = exact.ravel() / (largest or 1.0)
+        changed += [] if _near(row["map_scale"], largest, tolerance * scale) else ["map_scale"]
+        changed += [] if _near(row["map"], shares, HALF) else ["map"]
+    if row["boxes"] != own["boxes"] and not _equally_good(row, own, tolerance):
         changed.append("boxes")
     return changed
 
@@ -160,19 +169,18 @@ def _near(value, own, limit):
     return np.shape(value) == np.shape(own) and bool(np.all(np.abs(np.subtract(value, own)) <= limit))  # False for NaN
 
 
-def _equally_good(row, own) -> bool:
+def _equally_good(row, own, tolerance) -> bool:
     """Return whether other boxes hold as much: rounding decides among equal ones, as in images of one color."""
-    if None in (row["boxes"], own["boxes"], row["box_shares"], own["map"]):
+    if None in (row["boxes"], own["boxes"], row["box_shares"]) or len(row["boxes"]) != len(own["boxes"]):
         return False
-    width, height = own["map_size"][1], own["map_size"][0]
-    positive = np.maximum(np.reshape(own["map"], own["map_size"]), 0)
-    sides = own["boxes"][0][2:] if own["boxes"] else None
-    if len(row["boxes"]) != len(own["boxes"]) or any(box[2:] != sides for box in row["boxes"]):
+    height, width = own["map_size"]
+    if any(box[2:] != own["boxes"][0][2:] for box in row["boxes"]):
         return False
     if any(not (0 <= x <= width - wide and 0 <= y <= height - tall) for x, y, wide, tall in row["boxes"]):
         return False
+    positive = np.maximum(own["exact_map"].astype("float64"), 0)
     held = [positive[y : y + tall, x : x + wide].sum() for x, y, wide, tall in row["boxes"]]
-    return _near(np.divide(held, max(positive.sum(), 1e-30)), row["box_shares"], HALF)
+    return _near(np.divide(held, max(positive.sum(), 1e-30)), row["box_shares"], tolerance)
 
 
 def short_list(findings: Sequence[Finding], most: int = 20) -> str:

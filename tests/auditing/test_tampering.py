@@ -125,12 +125,19 @@ def test_an_edited_manifest_is_found(copies, model):
 
 def test_only_boxes_that_hold_as_much_as_they_say_are_no_change():
     """In an image of one color many boxes hold equally much, and rounding decides."""
-    options = {"logits": [[1.0]], "model_hash": "m", "image_hashes": ["h"], "keep_maps": True}
-    (even,) = make_rows(["a"], contributions=np.ones((1, 8, 8)), **options)
-    (peak,) = make_rows(["a"], contributions=np.eye(64)[9].reshape(1, 8, 8), **options)
+
+    def row_of(one_map):
+        options = {"logits": [[1.0]], "model_hash": "m", "image_hashes": ["h"]}
+        return {**make_rows(["a"], contributions=one_map[None], **options)[0], "exact_map": one_map}
+
+    even, peak = row_of(np.ones((8, 8))), row_of(np.eye(64)[9].reshape(8, 8))
     moved = [[8 - x - 2, y, 2, 2] for x, y, *_ in even["boxes"]]
-    assert differences({**even, "boxes": moved}, even, 1e-5, True) == []
-    assert differences({**even, "boxes": moved[:2]}, even, 1e-5, True) == ["boxes"]
-    assert differences({**even, "boxes": [[7, 7, 2, 2], *moved[1:]]}, even, 1e-5, True) == ["boxes"]
-    assert differences({**peak, "boxes": [[5, 5, 2, 2]]}, peak, 1e-5, True) == ["boxes"]
-    assert differences({**peak, "boxes": [[1, 1, 2, 2]]}, peak, 1e-5, True) == []
+    assert differences({**even, "boxes": moved}, even, 1e-5, False) == []
+    assert differences({**even, "boxes": moved[:2]}, even, 1e-5, False) == ["boxes"]
+    assert differences({**even, "boxes": [[7, 7, 2, 2], *moved[1:]]}, even, 1e-5, False) == ["boxes"]
+    assert differences({**peak, "boxes": [[5, 5, 2, 2]]}, peak, 1e-5, False) == ["boxes"]
+    assert differences({**peak, "boxes": [[1, 1, 2, 2]]}, peak, 1e-5, False) == []
+    smooth = row_of(np.add.outer(np.arange(32.0), np.arange(32) / 20))
+    x, y, *size = smooth["boxes"][0]
+    beside = [[x - 1, y, *size], *smooth["boxes"][1:]]  # holds nearly as much
+    assert differences({**smooth, "boxes": beside}, smooth, 1e-5, False) == ["boxes"]
