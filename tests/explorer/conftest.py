@@ -30,7 +30,7 @@ def address(temporary, tmp_path_factory):
         yield address
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")  # an open browser runs an event loop, which other modules need
 def chrome():
     with explorer_browser.browser() as chrome:
         yield chrome
