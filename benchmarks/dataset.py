@@ -60,7 +60,7 @@ def measure(images: Path, model: str, count: int) -> dict:
             "--model",
             model,
             "--inputs",
-            f"{folder}/*.png",
+            f"{folder}/*",
         ]
         command += ["--out", str(out), "--workers", str(WORKERS), "--shard-size", "500"]
         before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()

@@ -155,7 +155,8 @@ def _run(job, numbers, runner, workers, beam_options):
         pipeline.run(job, numbers, PipelineOptions([f"--runner={runner}", *beam_options]))
         return
     mode = "multi_processing" if workers > 1 else "in_memory"
-    flags = [f"--direct_num_workers={workers}", f"--direct_running_mode={mode}", *beam_options]
+    flags = [f"--direct_num_workers={workers}", f"--direct_running_mode={mode}"]
+    flags += ["--default_sdk_harness_log_level=WARNING", *beam_options]
     with _ending_with_workers():
         pipeline.run(job, numbers, PipelineOptions(flags), _direct_runner(PipelineOptions(flags)))
 
