@@ -5,6 +5,7 @@
   warning, and makes ``mkdocs build --strict`` fail.
 - ``<!-- help: train -->`` is replaced by the output of ``keras-coda train --help``, and ``<!-- help -->`` by that of
   ``keras-coda --help``.
+- The changelog is a page, and every page shows the version of the package.
 - ``results.md`` is written by ``python -m experiments report``. If it is missing, a page says how to write
   it.
 """
@@ -33,8 +34,16 @@ _FENCE = re.compile(r"^(```|~~~).*?^\1", re.M | re.S)
 _log = logging.getLogger("mkdocs.hooks.keras_coda")
 
 
+def on_config(config):
+    """Show the version beside the license."""
+    version = re.search(r'__version__ = "(.+)"', (ROOT / "keras_coda" / "version.py").read_text(encoding="utf-8"))
+    config["copyright"] = f"keras_coda {version[1]} · {config['copyright']}"
+    return config
+
+
 def on_files(files, config):
-    """Add a page where the results are missing."""
+    """Add the changelog, and a page where the results are missing."""
+    files.append(File.generated(config, "changelog.md", content=(ROOT / "CHANGELOG.md").read_text(encoding="utf-8")))
     if files.get_file_from_path(RESULTS) is None:
         _log.info("%s is missing; a page says how to write it", RESULTS)
         files.append(File.generated(config, RESULTS, content=NO_RESULTS))

@@ -5,9 +5,12 @@ The docstrings are written as plain text. These parts of them, which Markdown do
 - ``:class:`~keras_coda.CoDANet` `` and similar roles become a link if the reference has the name. A name that does not
   exist in the package is a warning, and makes ``mkdocs build --strict`` fail.
 - ``Example:`` before ``>>>`` becomes a section of examples, and ``Example::`` a block of code.
+
+Defaults that are names of constants are shown by their values: ``logit_bias=-2.197``, not ``LOGIT_BIAS``.
 """
 
 import logging
+import math
 import re
 
 import griffe
@@ -31,9 +34,24 @@ def _rewrite_all(package, parent):
         value = _ROLE.sub(lambda match: _link(package, parent, *match.groups()), parent.docstring.value)
         value = re.sub(r"^( *)Example:( *\n *(?:>>>|```))", r"\1Examples:\2", value, flags=re.M)
         parent.docstring.value = _LITERAL.sub(r"\1\2:", value)
+    for parameter in getattr(parent, "parameters", None) or ():
+        if re.fullmatch(r"[A-Z][A-Z_]+", str(parameter.default or "")):
+            parameter.default = _value(package, parent, str(parameter.default)) or parameter.default
     for member in parent.members.values():
         if not member.is_alias:
             _rewrite_all(package, member)
+
+
+def _value(package, parent, name):
+    """Return the value of a constant as it is written in a call; None if it is not a number, text or tuple of these."""
+    path = _resolve(package, parent, name)
+    if path is None:
+        return None
+    try:
+        value = eval(str(package[path.partition(".")[2]].value), {"__builtins__": {}, "math": math})
+    except (KeyError, NameError, SyntaxError, TypeError):
+        return None
+    return f"{value:.4g}" if isinstance(value, float) else repr(value)
 
 
 def _link(package, parent, tilde, name):
