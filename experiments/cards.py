@@ -16,7 +16,7 @@ _AUGMENTATION = {
     "none": "no augmentation",
     "flip_crop": "flips and crops (4 pixels)",
     "strong": "flips and crops (4 pixels), images turned, sheared, scaled, recolored and covered in part, less so in "
-    "the last 15 %",
+    "the last 15%",
 }
 _IMAGES = {"train": "training", "validation": "validation"}
 _TEN_CLASSES = """- It knows ten classes of centered objects. For other objects, and for larger pictures, a high

@@ -76,7 +76,7 @@ _PROTOCOL = """## How this differs from the papers
 - **Images.** Published: the 10,000 test images of CIFAR-10. Ours: the validation images named above, which were not
   trained on. Where there are too few images for 500 grids, the page gives the number of grids.
 - **Same as published.** Grids of 3×3 images of nine different classes, each image once, classified correctly with a
-  sigmoid above 0.5, the most confident first; positive contributions only. Removal of up to 25 % of the pixels, least
+  sigmoid above 0.5, the most confident first; positive contributions only. Removal of up to 25% of the pixels, least
   important first, at 129 points, all encoded channels of a pixel multiplied by zero; sigmoid of the true class; area
   under the curve by trapezoids, divided by the largest share removed.
 - **Post-hoc methods** are tf-explain's, adapted to explain the logit; their docstrings list the differences. Maps are

@@ -215,7 +215,7 @@ def prepare_pixel_removal(
 
 
 def _masked_images(height, width):
-    """Return how many masked images to predict at a time: up to 256. With 32 one of them takes 14 to 38 % longer."""
+    """Return how many masked images to predict at a time: up to 256. With 32 one of them takes 14 to 38% longer."""
     return max(1, min(256, 2**18 // (height * width)))
 
 

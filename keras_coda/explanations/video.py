@@ -23,7 +23,7 @@ from keras_coda.utils.progress import Progress
 from keras_coda.visualization.video import Panels
 
 PERCENTILE = 99.5  # of |contribution| over all maps: end of the color scale
-_EDGES = np.append(0.0, np.geomspace(1e-30, 1e39, 5400))  # of bins for |contribution|, each 3 % wide
+_EDGES = np.append(0.0, np.geomspace(1e-30, 1e39, 5400))  # of bins for |contribution|, each 3% wide
 _BYTES = 2**28  # limit of the frames in memory
 
 
@@ -76,7 +76,7 @@ def explain_video(
 
     The video is read twice. The first pass finds the class, unless it is given, and the color scale, which ends at the
     99.5th percentile of ``|contribution|`` over all pixels of all maps of that class (with ``class_=None``, of the
-    frames for which it is the prediction), to within 3 %, and is the same for all frames, so that colors do not
+    frames for which it is the prediction), to within 3%, and is the same for all frames, so that colors do not
     flicker. The second pass writes. At most ``batch_size`` frames are in memory, however long the video is.
 
     Frames keep their times, also where the frame rate varies; sound is dropped. They are shown as players show them:

@@ -76,7 +76,7 @@ def _figure(explanation, top, grid, view, title):
             corner = (column * width / grid.columns - 0.5, row * height / grid.rows - 0.5)
             box = {"facecolor": "white", "alpha": 0.85, "linewidth": 0, "pad": 0.8}
             place = {"xytext": (2, -2), "textcoords": "offset points", "va": "top", "size": 5, "bbox": box}
-            shown.annotate(f"{100 * share:.0f} %", corner, **place)
+            shown.annotate(f"{100 * share:.0f}%", corner, **place)
     shortened = title if len(title) <= 90 else f"{title[:89]}…"
     figure.text(0.01, 0.005, shortened, size=5, color="0.35", parse_math=False)
     return figure

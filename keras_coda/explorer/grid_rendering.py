@@ -18,7 +18,7 @@ def grid_view(grid, view: View) -> str:
     over = _cells(grid, [""] * (grid.rows * grid.columns))
     image = picture(pixels, f"Grid of {', '.join(grid.names)}", over)
     end = limit(grid.explanation, grid.top, view)
-    over = _cells(grid, [f"{100 * share:.0f} %" for share in grid.shares])
+    over = _cells(grid, [f"{100 * share:.0f}%" for share in grid.shares])
     drawn = picture(map_pixels(grid.explanation, view, end), f"Map of class {name} on the grid: {view.style}", over)
     return (
         f'<div class="kc-panels"><section class="kc-panel" data-panel="image"><h2 class="kc-heading">{count} '
@@ -37,7 +37,7 @@ def grid_said(grid) -> str:
     cell = escape(grid.names[best]) if best < len(grid.names) else "an empty cell"
     return (
         f"<p>The network looked at all images at once and was asked for “<b>{name}</b>”. The map shows where it finds "
-        f"evidence: <b>{100 * grid.shares[best]:.0f} %</b> of what speaks for “{name}” is in the cell of {cell}.</p>"
+        f"evidence: <b>{100 * grid.shares[best]:.0f}%</b> of what speaks for “{name}” is in the cell of {cell}.</p>"
     )
 
 
@@ -59,7 +59,7 @@ def grid_table(grid) -> str:
         changes = "" if is_empty else _changes(index, grid.names[index])
         rows.append(
             f'<tr><td>{place}</td><td class="kc-file-name">{escape(name)}</td><td>{escape(alone)}</td>'
-            f'<td class="kc-share">{100 * share:.1f} %</td><td class="kc-changes">{changes}</td></tr>'
+            f'<td class="kc-share">{100 * share:.1f}%</td><td class="kc-changes">{changes}</td></tr>'
         )
     return (
         '<table class="kc-table kc-evidence"><caption>Evidence for the class in each cell</caption><thead><tr>'

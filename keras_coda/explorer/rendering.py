@@ -57,7 +57,7 @@ def said(explanation, top) -> str:
 
 def percent(share: float) -> str:
     """Return a share in [0, 1] as text."""
-    return f"{100 * share:.1f} %"
+    return f"{100 * share:.1f}%"
 
 
 def controls(networks, name: str, network, view: View) -> str:
@@ -193,13 +193,13 @@ def bars(explanation, labels=None, without=None) -> str:
     removed = "" if without is None else "Striped bars and arrows: without the removed pixels. "
     return (
         f'<div role="group" aria-label="Most probable classes">{"".join(rows)}</div><p class="kc-note">{removed}'
-        "Each class has a probability of its own; they need not sum to 100 %.</p>"
+        "Each class has a probability of its own; they need not sum to 100%.</p>"
         + ("" if labels is None else _labels(labels))
     )
 
 
 def _labels(labels):
-    told = ", ".join(f"<b>{escape(name)}</b> (from {100 * threshold:.1f} %)" for name, threshold in labels)
+    told = ", ".join(f"<b>{escape(name)}</b> (from {100 * threshold:.1f}%)" for name, threshold in labels)
     return f'<p class="kc-note kc-labels">Labels, by the threshold of each class: {told or "none"}.</p>'
 
 
@@ -217,11 +217,11 @@ def what_if(result, name: str) -> str:
             ("without, by the network", result.real, "kc-real"))  # fmt: skip
     cells = "".join(
         f'<tr><th scope="row">{label}</th><td class="{kind}">{number(logit)}</td>'
-        f"<td>{100 * sigmoid(np.array(logit)):.1f} %</td></tr>"
+        f"<td>{100 * sigmoid(np.array(logit)):.1f}%</td></tr>"
         for label, logit, kind in rows
     )
     return (
-        f"<p><b>{100 * result.removed_share:.1f} %</b> of the pixels are removed. They contributed "
+        f"<p><b>{100 * result.removed_share:.1f}%</b> of the pixels are removed. They contributed "
         f"<b>{number(result.contribution, 2, sign=True)}</b> to the logit of <b>{escape(name)}</b>.</p>"
         '<table class="kc-table"><caption>Without these pixels</caption><thead><tr><td></td><th scope="col">logit</th>'
         '<th scope="col">probability</th></tr></thead>'

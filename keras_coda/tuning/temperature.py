@@ -20,7 +20,7 @@ from keras_coda.utils.run_folder import RunFolder
 
 ARGUMENTS, RESULT = "study.json", "result.json"  # files of a study's folder; each run has a folder in it
 
-# What the authors published for S-CoDA on CIFAR-10: 500 grids of 3x3 images; 25 % of the pixels of 1,024 removed.
+# What the authors published for S-CoDA on CIFAR-10: 500 grids of 3x3 images; 25% of the pixels of 1,024 removed.
 S_CODA_CIFAR10 = {
     "localization": {10: 0.314, 50: 0.445, 100: 0.637, 500: 0.840, 1000: 0.912, 5000: 0.908},
     "removal": {10: 0.801, 50: 0.856, 100: 0.865, 500: 0.951, 1000: 0.964, 5000: 0.968},

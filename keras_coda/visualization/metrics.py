@@ -24,13 +24,13 @@ _COLORS = ("#d55e00", "#0072b2", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "0.
 _DRAWN = (("-", None), ("--", "////"), (":", "...."), ("-.", "xxxx"))
 # Color, line style and hatch of each explainer in turn: neighbors differ in all of them, and the first 28 look unlike.
 _LOOKS = [(_COLORS[n % len(_COLORS)], *_DRAWN[n % len(_DRAWN)]) for n in range(len(_COLORS) * len(_DRAWN))]
-_BOX_LEGEND = "box: quartiles, with the median as a line; whiskers: 5 to 95 %; diamond: mean"
+_BOX_LEGEND = "box: quartiles, with the median as a line; whiskers: 5 to 95%; diamond: mean"
 _MEDIAN_LEGEND = "median of the images"
 _BAND_LEGEND = "band: from the first to the third quartile of the images"
 
 
 def plot_localization(results: Sequence, labels: Sequence[str] | None = None) -> "Figure":
-    """Draw the distribution of localization scores: boxes from the first to the third quartile, lines from 5 to 95 %.
+    """Draw the distribution of localization scores: boxes from the first to the third quartile, lines from 5 to 95%.
 
     The line in a box is the median, the diamond is the mean. Mean and standard error are written beside the box.
 

@@ -18,7 +18,7 @@ _COLORS = ("#d55e00", "#0072b2", "#009e73", "#cc79a7")  # Okabe and Ito, as in f
 def plot_reliability(results: Sequence, bins: int = 15) -> "Figure":
     """Draw the share of right predictions against their mean probability, and below how many there are.
 
-    On the diagonal, predictions of 80 % are right in 80 % of the cases; below it the network is too certain.
+    On the diagonal, predictions of 80% are right in 80% of the cases; below it the network is too certain.
 
     Args:
         results: a sequence of :class:`~keras_coda.evaluation.Reliability`.

@@ -98,7 +98,7 @@ def test_a_stroke_shows_the_new_map_and_the_new_probabilities_beside_the_old(pag
     page.locator(CANVAS).focus()
     for key in ("ArrowUp", "Space", "ArrowLeft", "Space"):  # from the middle: pixels (3, 4) and (3, 3)
         page.keyboard.press(key)
-    wait_until_removed(page, "3.1 %")
+    wait_until_removed(page, "3.1%")
     assert "Column 4, row 4:" in page.locator(".kc-voice").inner_text()
     encoded = np.concatenate([nine / 255, 1 - nine / 255], axis=-1)
     encoded[3, 3:5] = 0
@@ -117,11 +117,11 @@ def test_a_stroke_shows_the_new_map_and_the_new_probabilities_beside_the_old(pag
     page.locator("#result .kc-bar").nth(1).click()  # the same pixels, for another class
     page.wait_for_function("document.querySelectorAll('#what-if b')[2].innerText !== '9'")
     page.keyboard.press("Control+z")
-    wait_until_removed(page, "1.6 %")
+    wait_until_removed(page, "1.6%")
     page.get_by_role("button", name="Restore all").click()
     page.wait_for_selector("#what-if .kc-real", state="detached")
     page.get_by_role("button", name="Undo").click()
-    wait_until_removed(page, "1.6 %")
+    wait_until_removed(page, "1.6%")
 
 
 def test_an_event_is_sent_when_the_outcome_of_the_one_before_has_arrived(page):
@@ -138,13 +138,13 @@ def test_an_event_is_sent_when_the_outcome_of_the_one_before_has_arrived(page):
     page.locator(CANVAS).focus()
     for key in ("Space", "ArrowLeft") * 4:
         page.keyboard.press(key)
-    wait_until_removed(page, "6.2 %")
+    wait_until_removed(page, "6.2%")
     assert seen[:11] == (["join sent", "data sent", "data ended"] * 4)[:11]
 
 
 def test_the_brush_paints_with_the_mouse_and_is_reset_by_another_image(page, nine, tmp_path):
     stroke(page, (0.1, 0.55), (0.9, 0.55))
-    assert page.locator("#what-if b").first.inner_text() == "12.5 %"  # a row of eight
+    assert page.locator("#what-if b").first.inner_text() == "12.5%"  # a row of eight
     give(page, write(tmp_path / "nine.png", nine))
     page.wait_for_selector(AFTER, state="detached")
     assert page.locator("#what-if .kc-real").count() == 0

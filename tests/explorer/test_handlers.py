@@ -250,7 +250,7 @@ def test_a_grid_is_saved_with_its_lines_and_shares(handlers, monkeypatch):
     image, shown_map = figure.axes[:2]
     assert len(image.lines) == len(shown_map.lines) == 4
     shares = [text.get_text() for text in shown_map.texts if text.get_text().endswith("%")][-9:]
-    assert shares == [f"{100 * share:.0f} %" for share in session.grid.shares]
+    assert shares == [f"{100 * share:.0f}%" for share in session.grid.shares]
     assert "net · " in figure.texts[-1].get_text()
 
     named = dataclasses.replace(session.grid, names=("=1+1", *session.grid.names[1:]))

@@ -136,7 +136,7 @@ for (const panel of Object.values(panels)) panel.querySelector('.kc-stage').addE
 });
 find('.kc-panels').addEventListener('pointerleave', () => { if (!cursor) unpoint(); });
 opacity.addEventListener('input', () => {
-  opaque.textContent = `${opacity.value} %`;
+  opaque.textContent = `${opacity.value}%`;
   panels.map.querySelector('.kc-map').style.opacity = opacity.value / 100;
 });
 

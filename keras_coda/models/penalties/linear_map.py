@@ -5,7 +5,7 @@ temperature T: the papers write T into the loss, not into the network. ``Explana
 logit, so the mean of its absolute values is this one divided by T.
 
 Cost: a second forward pass and, for each of two classes, a differentiated pass along the frozen network. On a CPU a
-step takes 3.3 times as long (2.7 times through XLA) and 40 % more memory. All of it, including the classification loss,
+step takes 3.3 times as long (2.7 times through XLA) and 40% more memory. All of it, including the classification loss,
 is computed in float32 under any dtype policy, as explanations are, so mixed precision saves little.
 """
 

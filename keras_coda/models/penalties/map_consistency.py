@@ -130,7 +130,7 @@ def mix(images, labels, seed):
 def masks(contributions, seed):
     """Return which pixels of every image are kept: ``(batch, H, W)``, float32, 1 for kept and 0 for removed.
 
-    From about half of the images up to 28 % of the pixels are removed in the order of their contributions, smallest
+    From about half of the images up to 28% of the pixels are removed in the order of their contributions, smallest
     first, as in the papers' pixel-removal metric; from the others up to eight square windows, as in occlusion.
     """
     batch, height, width = ops.shape(contributions)
