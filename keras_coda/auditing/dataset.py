@@ -1,6 +1,5 @@
 """Audits of more images than one machine takes: Apache Beam runs an exported network over shards of a data set."""
 
-import _thread
 import contextlib
 import dataclasses
 import json
@@ -191,7 +190,8 @@ def _ending_with_workers() -> Iterator[None]:
             return
         ended.append(failure.exc_value)
         if len(ended) == 1:
-            _thread.interrupt_main()
+            # A real signal: `_thread.interrupt_main` does not wake a thread that waits for a lock.
+            signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
 
     def handle(number, frame):  # programs in the background ignore interrupts, and would ignore this one
         if ended or interrupted is signal.SIG_DFL:
