@@ -1,4 +1,4 @@
-"""Look at the built site in a browser: ``make docs`` writes ``site/``, ``python -m docs.check`` checks it.
+"""Look at the built site in a browser: ``make docs`` writes ``site/``, ``python -m docs.check [PAGE ...]`` checks it.
 
 Every page, at the width of a phone: no request leaves the machine, nothing is wider than the screen, no formula is left
 as LaTeX, no script fails, and axe-core finds no serious violation. Chromium is needed.
@@ -77,9 +77,9 @@ def main() -> int:
         return 0
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
-        faults = check(SITE, browser) + check(SITE, browser, [""], "dark")
+        faults = check(SITE, browser, sys.argv[1:] or None) + check(SITE, browser, ["."], "dark")
         browser.close()
-    print(*faults, f"{len(pages(SITE))} pages, {len(faults)} faults", sep="\n")
+    print(*faults, f"{len(sys.argv[1:] or pages(SITE))} pages, {len(faults)} faults", sep="\n")
     return int(bool(faults))
 
 

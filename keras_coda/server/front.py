@@ -1,6 +1,7 @@
 """What the server refuses before it reads a request: other models and versions, and more than it has room for."""
 
 import asyncio
+import contextlib
 import json
 import re
 from collections.abc import Callable
@@ -9,6 +10,7 @@ _MODEL = re.compile(r"/v([12])/models/([^/:]+)((?:/versions/[^/:]+|/labels/[^/:]
 _VERBS = (":predict", ":explain")
 _LOADS = "/v2/repository"  # KServe's addresses that unload a model, for anybody who can reach the server
 _AT_ONCE = 8  # requests of the largest size
+_DROPPING = 5.0  # seconds for the rest of a request that is too large
 
 
 class Front:
@@ -54,6 +56,10 @@ class Front:
         scope, refusal = self._routed(scope)
         refusal = refusal or self._too_large(method, size)
         if refusal:
+            if refusal[0] == 413 and int(size) <= _AT_ONCE * self._max_bytes:
+                # Callers that still send would see a broken connection in place of the answer.
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(_drop(receive), min(self._max_seconds, _DROPPING))
             return await _refuse(counted, *refusal)
         coming = int(size) if size else 0
         self._coming += coming
@@ -115,6 +121,12 @@ async def _body(receive) -> bytes | None:
         parts.append(event.get("body", b""))
         is_complete = not event.get("more_body", False)
     return b"".join(parts)
+
+
+async def _drop(receive):
+    """Receive the rest of a request, and keep nothing of it."""
+    while (event := await receive())["type"] == "http.request" and event.get("more_body", False):
+        pass
 
 
 def _replayed(body, receive):

@@ -168,6 +168,6 @@ def test_commands_record_and_verify(model, tmp_path, capsys):
 
 
 def test_another_network_is_found_before_rows_are_compared(audited, photos):
-    other = CoDANet(2, input_shape=(8, 8, 3), filters=(4, 2), ranks=2, class_names=("bright", "dark"))
+    other = CoDANet(2, input_shape=(8, 8, 3), filters=(5, 2), ranks=2, class_names=("bright", "dark"))
     (finding,) = verify_audit(audited[0], other, photos, verbose=False)
     assert "the network has the hash" in finding.what

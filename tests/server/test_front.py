@@ -70,9 +70,14 @@ def test_a_body_in_parts_arrives_whole_and_without_the_version(path):
     ],
 )
 def test_what_there_is_no_room_or_no_model_for_is_not_read(path, size, status):
-    found, answer = asyncio.run(ask(front(), path, (), size))
+    found, answer = asyncio.run(ask(front(max_seconds=0.05), path, (), size))
     assert found == status
     assert "Received: " in answer["error"]
+
+
+def test_of_a_body_that_is_too_large_the_rest_is_dropped_before_the_answer():
+    parts = [b"0123456789", b"ab", b""]
+    assert asyncio.run(ask(front(), PATH, parts, 12))[0] == 413
 
 
 def test_a_body_that_stops_coming_is_not_waited_for():

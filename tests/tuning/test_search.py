@@ -137,13 +137,13 @@ def test_trials_log_accuracy_and_localization_and_add_them_up(data, preset, tmp_
     assert best["localization"] > 0.25
     assert best["localization_grids"] == 4
     assert result.best == {**FIXED, "temperature": best["temperature"]}
-    assert TuningResult.from_json(tmp_path / "search" / "result.json") == result
+    assert TuningResult.from_json(tmp_path / "out" / "result.json") == result
     assert len(result.table().splitlines()) == 4
     assert {trial["localization_chance"] for trial in result.trials} == {0.25}
     assert "localization (chance 0.250)" in result.table()
     assert len(result.plot().axes) == 3  # two metrics against the temperature, and against each other
     with pytest.raises(ValueError, match="must hold a TemperatureStudy.*TuningResult"):
-        TemperatureStudy.from_json(tmp_path / "search" / "result.json")
+        TemperatureStudy.from_json(tmp_path / "out" / "result.json")
 
 
 def test_a_network_without_localization_gets_zero_and_no_grid(data, preset, tmp_path):
@@ -226,7 +226,7 @@ def test_a_search_that_version_0_1_0_finished_is_read_and_not_repeated(data, pre
     kill(0)  # in any training
     options = {**FIXED, "temperature": [0.1, 1.0], "linear_map_regularization": 0.1}
     assert search(data, preset, tmp_path / "out", trials=1, **options) == before
-    assert (tmp_path / "search" / "result.json").read_text() == (EARLIER / "result.json").read_text()
+    assert (tmp_path / "out" / "result.json").read_text() == (EARLIER / "result.json").read_text()
     with pytest.raises(ValueError, match=r"seed=5 \(it was 0\)\. "):  # the only difference
         search(data, preset, tmp_path / "out", trials=1, seed=5, **options)
 
