@@ -1,7 +1,7 @@
 // What the theme leaves out: for those who use a keyboard or a screen reader, and for those who copy examples.
 document.addEventListener("DOMContentLoaded", () => {
   document.querySelector(".md-search")?.setAttribute("aria-label", "Search");
-  for (const element of document.querySelectorAll(".md-typeset__scrollwrap, .md-typeset pre > code")) {
+  for (const element of document.querySelectorAll(".md-typeset__scrollwrap, .md-typeset pre > code, div.arithmatex")) {
     element.tabIndex = 0;
   }
 });
