@@ -76,7 +76,11 @@ def write_v1(outputs: Mapping[str, np.ndarray], asked: Asked, verb: str) -> dict
     ``{"outputs": ...}`` for columns; for rows ``{"predictions": ...}`` and, from ``:explain``, ``"explanations"`` with
     all outputs of the signature.
     """
-    plain = {name: array.tolist() if array.dtype.kind == "U" else array for name, array in outputs.items()}
+    # Neither texts nor arrays in another order than C's can be written as JSON.
+    plain = {
+        name: array.tolist() if array.dtype.kind == "U" else np.ascontiguousarray(array)
+        for name, array in outputs.items()
+    }
     if not asked.in_rows:
         return {"outputs": plain}
     rows = [dict(zip(plain, row, strict=True)) for row in zip(*plain.values(), strict=True)]
