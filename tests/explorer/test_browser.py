@@ -220,10 +220,10 @@ def test_grids(page, nine, temporary, tmp_path):
     page.get_by_role("button", name="Nine examples").click()
     page.wait_for_selector("#grid img")
     shares = page.locator("#grid-result .kc-share")
-    assert sum(float(each.split()[0]) for each in shares.all_inner_texts()) == pytest.approx(100, abs=0.5)
+    assert sum(float(each.rstrip("%")) for each in shares.all_inner_texts()) == pytest.approx(100, abs=0.5)
     page.locator("#grid-result select").select_option("6")
     page.get_by_text("was asked for “6”").wait_for()
-    assert np.argmax([float(each.split()[0]) for each in shares.all_inner_texts()]) == 6
+    assert np.argmax([float(each.rstrip("%")) for each in shares.all_inner_texts()]) == 6
     page.get_by_label("Replace digit 1").set_input_files(write(tmp_path / "nine.png", nine))
     page.get_by_role("button", name="Remove nine.png").click()
     page.wait_for_function("document.querySelectorAll('#grid-result tbody tr td:first-child').length === 9")
