@@ -43,7 +43,9 @@ def on_config(config):
 
 def on_files(files, config):
     """Add the changelog, and a page where the results are missing."""
-    files.append(File.generated(config, "changelog.md", content=(ROOT / "CHANGELOG.md").read_text(encoding="utf-8")))
+    text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    text = _LINK.sub(lambda match: match[1] + _below_docs(match[2]) + match[3], text)
+    files.append(File.generated(config, "changelog.md", content=text))
     if files.get_file_from_path(RESULTS) is None:
         _log.info("%s is missing; a page says how to write it", RESULTS)
         files.append(File.generated(config, RESULTS, content=NO_RESULTS))
@@ -63,6 +65,11 @@ def on_page_markdown(markdown, page, config, files):
         parts += [prose(markdown[end : fence.start()]), fence[0]]
         end = fence.end()
     return "".join([*parts, prose(markdown[end:])])
+
+
+def _below_docs(target):
+    """Return a link of a file in the root of the repository as a page would write it."""
+    return target if "://" in target else target.removeprefix("docs/") if target.startswith("docs/") else f"../{target}"
 
 
 def repository_link(target: str, page: str, repository: str) -> str:
