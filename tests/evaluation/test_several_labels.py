@@ -123,7 +123,7 @@ def test_the_explorer_names_the_labels_and_their_thresholds(model, images, tmp_p
     network.model.thresholds = (1, probabilities[1] * 0.9, probabilities[2] * 0.8)
     shown = rendering.bars(explanation, network.labels(explanation))
     labels = shown.split("by the threshold of each class: ")[1]
-    expected = [f"<b>{name}</b> (from {100 * share:.1f} %)" for name, share in
+    expected = [f"<b>{name}</b> (from {100 * share:.1f}%)" for name, share in
                 (("dog", probabilities[1] * 0.9), ("&lt;bird&gt;", probabilities[2] * 0.8))]  # fmt: skip
     assert labels == ", ".join(expected) + ".</p>"
     network.model.thresholds = (1, 1, 1)
