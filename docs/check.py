@@ -5,11 +5,12 @@ as LaTeX, no script fails, and axe-core finds no serious violation. Chromium is 
 """
 
 import http.server
-import shutil
 import sys
 import threading
 from functools import partial
 from pathlib import Path
+
+from tests.helpers import explorer_browser
 
 SITE = Path(__file__).resolve().parent.parent / "site"
 WIDTH, HEIGHT = 390, 844
@@ -69,16 +70,11 @@ def check(site: Path, browser, names: list[str] | None = None, scheme: str = "li
 
 def main() -> int:
     """Check the site and print its faults; without Chromium, say so."""
-    from playwright.sync_api import sync_playwright
-
-    program = shutil.which("chromium") or shutil.which("google-chrome")
-    if program is None:
+    if explorer_browser.chromium() is None:
         print("The site was not checked: there is no Chromium.", file=sys.stderr)
         return 0
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+    with explorer_browser.browser() as browser:
         faults = check(SITE, browser, sys.argv[1:] or None) + check(SITE, browser, ["."], "dark")
-        browser.close()
     print(*faults, f"{len(sys.argv[1:] or pages(SITE))} pages, {len(faults)} faults", sep="\n")
     return int(bool(faults))
 

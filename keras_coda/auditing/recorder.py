@@ -10,12 +10,19 @@ from typing import Any
 import numpy as np
 
 from keras_coda.auditing.rows import make_rows, unreadable_row
-from keras_coda.data.images import check_channels, fitting, read_image
 from keras_coda.data.label_tables import is_table, read_tables
 from keras_coda.explanations.compiled import compiled_explainer
-from keras_coda.explanations.explain import calibration_of, class_names_of, explain, preparation_of, window_of
+from keras_coda.explanations.explain import (
+    calibration_of,
+    class_names_of,
+    explain,
+    preparation_of,
+    thresholds_of,
+    window_of,
+)
 from keras_coda.explanations.explanation import Explanation
 from keras_coda.explanations.files import find_images
+from keras_coda.explanations.inputs import pixel_reader
 from keras_coda.utils.checks import require
 from keras_coda.utils.errors import NotEnoughMemoryError, UnreadableImageError
 from keras_coda.utils.hashing import digest, digest_of_model
@@ -99,20 +106,18 @@ class Recorder:
         batch_size: int = 32,
         exact_maps: bool = False,
     ):
-        *size, self._channels = compiled_explainer(model).decomposition.input_shape
-        check_channels(self._channels)
-        prepared, self._window = preparation_of(model), window_of(model)
+        input_shape = compiled_explainer(model).decomposition.input_shape
+        prepared, window = preparation_of(model), window_of(model)
+        self._pixels, is_fixed = pixel_reader(input_shape, max_side, window, prepared)
         self._model, self._images, self._keep_maps = model, images, keep_maps
         self._exact_maps = exact_maps
-        self._fit = fitting(size, prepared)
-        is_fixed = prepared is not None or None not in size
-        self._max_side, self._step = (None, batch_size) if is_fixed else (max_side, 1)
-        several = bool(getattr(model, "multi_label", False))
-        self._thresholds = (getattr(model, "thresholds", None) or (0.5,) * self.num_classes) if several else None
+        self._step = batch_size if is_fixed else 1
+        self._thresholds = thresholds_of(model, self.num_classes)
         self.model_hash = digest_of_model(model)
-        self.preparation: dict[str, Any] = {"size": list(size), "channels": self._channels, "window": self._window}
+        *size, channels = input_shape
+        self.preparation: dict[str, Any] = {"size": size, "channels": channels, "window": window}
         self.preparation["preparation"] = None if prepared is None else dataclasses.asdict(prepared)
-        self.preparation["max_side"] = self._max_side
+        self.preparation["max_side"] = None if is_fixed else max_side
 
     @property
     def num_classes(self) -> int:
@@ -174,9 +179,8 @@ class Recorder:
         except OSError as error:
             return error.strerror or type(error).__name__, None
         found = hashlib.sha256(content).hexdigest()
-        options = {"max_side": self._max_side, "animated": False, "window": self._window}
         try:
-            return self._fit(read_image(content, self._channels, name=name, **options)), found
+            return self._pixels(content, name=name), found
         except UnreadableImageError as error:
             return str(error), found
 

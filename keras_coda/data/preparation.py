@@ -6,6 +6,7 @@ import math
 import numpy as np
 
 from keras_coda.utils.checks import check_int, require
+from keras_coda.utils.records import from_fields
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,11 +42,7 @@ class Preparation:
     @classmethod
     def of(cls, value) -> "Preparation | None":
         """Return a preparation, given as one or as its fields by name; None for None."""
-        if value is None or isinstance(value, cls):
-            return value
-        is_known = isinstance(value, dict) and set(value) == {"resize", "crop"}
-        require(is_known, "`preparation` must be {'resize': pixels, 'crop': pixels} or None", preparation=value)
-        return cls(**value)
+        return from_fields(cls, value, "preparation", "{'resize': pixels, 'crop': pixels}")
 
     def __call__(self, pixels: np.ndarray) -> np.ndarray:
         """Return the prepared image ``(crop, crop, c)``, float32, of pixels ``(H, W, c)`` of any real dtype."""

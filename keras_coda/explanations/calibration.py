@@ -7,6 +7,7 @@ import numpy as np
 
 from keras_coda.explanations.explanation import sigmoid
 from keras_coda.utils.checks import require, to_numpy
+from keras_coda.utils.records import from_fields
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,11 +45,7 @@ class Calibration:
     @classmethod
     def of(cls, value) -> "Calibration | None":
         """Return a calibration, given as one or as its fields by name; None for None."""
-        if value is None or isinstance(value, cls):
-            return value
-        is_known = isinstance(value, dict) and set(value) == {"slopes", "intercepts"}
-        require(is_known, "`calibration` must be {'slopes': [...], 'intercepts': [...]} or None", calibration=value)
-        return cls(**value)
+        return from_fields(cls, value, "calibration", "{'slopes': [...], 'intercepts': [...]}")
 
     def __call__(self, logits: np.ndarray | Sequence) -> np.ndarray:
         """Return probabilities ``(B, C)`` float32 of logits ``(B, C)``."""

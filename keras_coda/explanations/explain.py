@@ -174,6 +174,13 @@ def calibration_of(model) -> Calibration | None:
     return _of_network(model, "calibration")
 
 
+def thresholds_of(model, num_classes: int) -> tuple[float, ...] | None:
+    """Return from which probability on an image has each of several labels; None if images have one label each."""
+    if not getattr(model, "multi_label", False):
+        return None
+    return getattr(model, "thresholds", None) or (0.5,) * num_classes
+
+
 def preparation_of(model) -> Preparation | None:
     """Return how photos are prepared for a model, or the network that is its last layer; None: as usual."""
     return _of_network(model, "preparation")

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_coda.data.images import check_channels, fitting, image_size, read_image
+from keras_coda.data.images import image_size, read_image
 from keras_coda.data.listing import EXTENSIONS, Images
 from keras_coda.data.preparation import Preparation
 from keras_coda.explanations.compiled import compiled_explainer
 from keras_coda.explanations.explain import class_names_of, explain, preparation_of, window_of
+from keras_coda.explanations.inputs import pixel_reader
 from keras_coda.utils.atomic import check_writable
 from keras_coda.utils.checks import check_int
 from keras_coda.utils.class_names import class_indices
@@ -206,18 +207,10 @@ def reader(
     Warns:
         ImagesReducedWarning: if files will be reduced to ``max_side``.
     """
-    *size, channels = input_shape
-    check_channels(channels)
-    is_fixed, fit = preparation is not None or None not in size, fitting(size, preparation)
-    most = None if is_fixed else max_side
-    if most is not None:
-        _warn_of_reduced(files, most)
-
-    def read(chosen):
-        options = {"max_side": most, "animated": False, "window": window}
-        return np.stack([fit(read_image(file, channels, **options)) for file in chosen])
-
-    return read, is_fixed
+    read, is_fixed = pixel_reader(input_shape, max_side, window, preparation)
+    if not is_fixed and max_side is not None:
+        _warn_of_reduced(files, max_side)
+    return lambda chosen: np.stack([read(file) for file in chosen]), is_fixed
 
 
 def find_images(paths: Iterable[str | os.PathLike], out: Path | None = None) -> list[Path]:

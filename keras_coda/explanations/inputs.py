@@ -1,7 +1,9 @@
 """What may be explained: arrays, one image or several, files, and images of Pillow."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -60,6 +62,31 @@ def file_names(images) -> tuple[str, ...] | None:
     group = images if isinstance(images, (list, tuple)) else [images]
     names = [Path(image).name if isinstance(image, (str, os.PathLike)) else None for image in group]
     return tuple(name or f"image {index}" for index, name in enumerate(names)) if any(names) else None
+
+
+def pixel_reader(
+    input_shape: tuple[int | None, int | None, int],
+    max_side: int | None = None,
+    window: tuple[float, float] | None = None,
+    preparation: Preparation | None = None,
+) -> tuple[Callable[..., np.ndarray], bool]:
+    """Return the function that reads one image file as a network takes it, and whether that has a fixed image size.
+
+    Args:
+        input_shape: ``(H, W, c)`` of the network; H and W may be None.
+        max_side: if the size is not fixed, larger images are reduced to this longer side; None: never.
+        window: of files with 16 bits per channel, see :func:`~keras_coda.data.read_image`.
+        preparation: how images are brought to the network's size; None: as usual.
+
+    Returns:
+        ``(read, is_fixed)``: ``read(source, **options)`` returns ``(H, W, c)`` float32; ``source`` and ``options`` are
+        those of :func:`~keras_coda.data.read_image`.
+    """
+    *size, channels = input_shape
+    check_channels(channels)
+    is_fixed, fit = preparation is not None or None not in size, fitting(size, preparation)
+    shared: dict[str, Any] = {"max_side": None if is_fixed else max_side, "animated": False, "window": window}
+    return lambda source, **options: fit(read_image(source, channels, **shared, **options)), is_fixed
 
 
 def _is_picture(image):

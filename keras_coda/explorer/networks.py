@@ -11,7 +11,7 @@ import numpy as np
 
 from keras_coda.data.images import check_channels
 from keras_coda.evaluation import grids
-from keras_coda.explanations.explain import explain_without
+from keras_coda.explanations.explain import explain_without, thresholds_of
 from keras_coda.explanations.explanation import Explanation
 from keras_coda.models import presets
 from keras_coda.models.files import is_keras_file, load_network
@@ -114,9 +114,9 @@ class Network:
 
     def labels(self, explanation: Explanation) -> list[tuple[str, float]] | None:
         """Return the labels that the explained image has, with their thresholds; None if every image has one."""
-        if not self.model.multi_label:
+        thresholds = thresholds_of(self.model, len(self.class_names))
+        if thresholds is None:
             return None
-        thresholds = self.model.thresholds or (0.5,) * len(self.class_names)
         found = np.flatnonzero(self.model.decide(explanation.probabilities)[0]).tolist()
         return [(self.class_names[index], thresholds[index]) for index in found]
 

@@ -19,7 +19,7 @@ from keras import ops
 from keras_coda.data.preparation import Preparation
 from keras_coda.explanations.calibration import Calibration
 from keras_coda.explanations.decomposition import Decomposition
-from keras_coda.explanations.explain import calibration_of, preparation_of, window_of
+from keras_coda.explanations.explain import calibration_of, preparation_of, thresholds_of, window_of
 from keras_coda.exporters import schema
 from keras_coda.layers.factored import Gram, fixed_weights
 from keras_coda.utils.checks import check_int, check_pair, require
@@ -87,10 +87,7 @@ class Signatures:
         rule = "`image_size` must be that of the images that the network's preparation makes"
         require(fits, rule, "Set model.preparation = None", image_size=image_size, preparation=prepared)
         names = getattr(model, "class_names", None) or map(str, range(count))
-        thresholds = None
-        if getattr(model, "multi_label", False):
-            thresholds = model.thresholds or (0.5,) * count
-        facts = thresholds, window_of(model), prepared, calibration_of(model)
+        facts = thresholds_of(model, count), window_of(model), prepared, calibration_of(model)
         return cls(decomposition, tuple(names), top_k, size, bool(linear_map), *facts)
 
     @property

@@ -8,10 +8,18 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 
-from keras_coda.data.images import fitting, read_image
+from keras_coda.data.images import fitting
 from keras_coda.explanations.compiled import compiled_explainer, default_batch_size
-from keras_coda.explanations.explain import calibration_of, class_names_of, explain, preparation_of, window_of
+from keras_coda.explanations.explain import (
+    calibration_of,
+    class_names_of,
+    explain,
+    preparation_of,
+    thresholds_of,
+    window_of,
+)
 from keras_coda.explanations.explanation import sigmoid
+from keras_coda.explanations.inputs import pixel_reader
 from keras_coda.exporters import schema
 from keras_coda.serving.requests import signature_request
 from keras_coda.utils.checks import check_given_classes, check_images, check_int, require, require_finite_network
@@ -93,18 +101,15 @@ class Network:
         self.window, self.preparation = window_of(model), preparation_of(model)
         self.calibration = calibration_of(model)
         *self.size, self.channels = self.decomposition.input_shape
-        self._has_size = self.preparation is not None or None not in self.size
-        self.max_side = None if self._has_size or max_side is None else check_int("max_side", max_side)
+        has_size = self.preparation is not None or None not in self.size
+        self.max_side = None if has_size or max_side is None else check_int("max_side", max_side)
         self.takes_files = self.channels in (1, 3)
-        self._fit = fitting(self.size, self.preparation)
         self.digest = digest_of_model(model)
 
     @property
     def thresholds(self) -> tuple[float, ...] | None:
         """From which probability on an image has each of several labels; None for one label per image."""
-        if not getattr(self.model, "multi_label", False):
-            return None
-        return self.model.thresholds or (0.5,) * self.num_classes
+        return thresholds_of(self.model, self.num_classes)
 
     def warm_up(self) -> None:
         """Compute one image by each signature, so that the first callers need not wait.
@@ -118,7 +123,7 @@ class Network:
             classes = [[0] * self.top_k] if signature == schema.EXPLAIN_CLASSES else None
             request = self.request(signature, image, classes)
             self.run(request.key, request.arrays)
-        self._fit(image[0])
+        fitting(self.size, self.preparation)(image[0])
 
     # === Requests ===
 
@@ -163,11 +168,8 @@ class Network:
         return Request(signature, arrays, top_k, of_files)
 
     def _decoded(self, files) -> np.ndarray:
-        options: dict[str, Any] = {"max_side": self.max_side, "animated": False, "window": self.window}
-        images = [
-            self._fit(read_image(file, self.channels, name=f"image {index}", **options))
-            for index, file in enumerate(files)
-        ]
+        read, _ = pixel_reader(self.decomposition.input_shape, self.max_side, self.window, self.preparation)
+        images = [read(file, name=f"image {index}") for index, file in enumerate(files)]
         shapes = list(dict.fromkeys(image.shape for image in images))
         require(len(shapes) == 1, "Images of a request must have one size", "Send several requests", shapes=shapes[:5])
         return np.stack(images)

@@ -4,13 +4,15 @@ import dataclasses
 import json
 import math
 import os
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, TypeVar
 
 import numpy as np
 
 from keras_coda.utils.atomic import new_file
 from keras_coda.utils.checks import require
 from keras_coda.utils.reading import read_json
+
+_T = TypeVar("_T")
 
 
 class Record:
@@ -59,6 +61,26 @@ class Record:
         received = {"path": str(path), cls.json_key: found, **({"missing": missing} if missing else {})}
         require(is_right, f"The file must hold a {cls.__name__}", **received)
         return cls(**{field.name: _read(field, contents[field.name]) for field in fields if field.name in contents})
+
+
+def from_fields(kind: type[_T], value: Any, name: str, form: str) -> _T | None:
+    """Return a value of a dataclass, given as one or as its fields by name; None for None.
+
+    Args:
+        kind: the dataclass.
+        value: what was given.
+        name: of the argument, for the error.
+        form: how its fields are written, for the error.
+
+    Raises:
+        ValueError: for anything else.
+    """
+    if value is None or isinstance(value, kind):
+        return value
+    fields = {field.name for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    is_known = isinstance(value, dict) and set(value) == fields
+    require(is_known, f"`{name}` must be {form} or None", **{name: value})
+    return kind(**value)
 
 
 def to_json(value, path: str | os.PathLike | None = None, *, indent: int | None = None) -> str:

@@ -11,7 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from keras_coda import CoDANet
-from keras_coda.auditing import audit, recorder, schema, verify_audit, writing
+from keras_coda.auditing import audit, schema, verify_audit, writing
+from keras_coda.explanations import inputs
 from tests.helpers.commands import run, write_image
 from tests.helpers.networks import two_layers
 
@@ -82,7 +83,7 @@ def test_an_interrupted_audit_goes_on_with_identical_rows(audited, model, photos
 def test_images_are_read_when_their_file_is_written(model, photos, tmp_path, monkeypatch):
     """Memory does not grow with the number of images: no file has more rows, and no image is read before its turn."""
     read, written = [], []
-    original_read, original_write = recorder.read_image, writing.write_shard
+    original_read, original_write = inputs.read_image, writing.write_shard
 
     def read_image(content, channels, **options):
         read.append(options["name"])
@@ -93,7 +94,7 @@ def test_images_are_read_when_their_file_is_written(model, photos, tmp_path, mon
         original_write(path, batches)
         written.append(path)
 
-    monkeypatch.setattr(recorder, "read_image", read_image)
+    monkeypatch.setattr(inputs, "read_image", read_image)
     monkeypatch.setattr(writing, "write_shard", write_shard)
     audit(model, photos, tmp_path / "out", shard_size=25, batch_size=8, verbose=False)
     assert len(read) == len(set(read)) == 123

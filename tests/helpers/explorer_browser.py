@@ -22,7 +22,7 @@ FLAGS = (
 
 def chromium() -> str | None:
     """Return the path of Chromium, or None."""
-    return shutil.which("chromium")
+    return shutil.which("chromium") or shutil.which("google-chrome")
 
 
 MARKS = [
