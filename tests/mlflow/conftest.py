@@ -16,8 +16,10 @@ def store(tmp_path_factory):
         patch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
         patch.setenv("DO_NOT_TRACK", "true")
         patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder / 'runs.db'}")
-        patch.chdir(folder)  # where MLflow keeps artifacts of such a store
         mlflow = pytest.importorskip("mlflow")
+        # Such a store keeps artifacts in the working folder unless told; changing it would reach all other tests.
+        mlflow.create_experiment("tests", artifact_location=(folder / "artifacts").as_uri())
+        mlflow.set_experiment("tests")
         yield SimpleNamespace(folder=folder, mlflow=mlflow)
 
 
