@@ -12,6 +12,7 @@ from keras_coda.data.images import read_image as read_image
 from keras_coda.data.load import CHARACTERS as CHARACTERS
 from keras_coda.data.load import Data as Data
 from keras_coda.data.load import load as load
+from keras_coda.data.photos import sample_photos as sample_photos
 from keras_coda.data.preparation import Preparation as Preparation
 from keras_coda.utils.errors import ImagesLeftOutWarning as ImagesLeftOutWarning
 from keras_coda.utils.errors import UnreadableImageError as UnreadableImageError

@@ -1,19 +1,16 @@
-"""Example images: scanned digits for networks of gray images, drawings for networks of color images."""
+"""Example images: scanned digits for networks of gray images, photos for networks of color images."""
 
 import functools
-from importlib import resources
 
-from keras_coda.data.digits import all_digits
+from keras_coda.data import all_digits, sample_photos
 from keras_coda.explorer.sessions import Picture
-
-DRAWINGS = ("airplane", "automobile", "ship", "truck", "horse", "deer", "frog", "bird", "cat")  # 32x32 PNG files
 
 
 @functools.cache
 def examples(channels: int) -> tuple[Picture, ...]:
-    """Return nine pictures: for one channel one digit each of 0 to 8, for three channels the drawings."""
+    """Return nine pictures of nine classes: digits of 0 to 8 for one channel, photos for three channels."""
     if channels == 1:
         images, labels = all_digits()
         return tuple(Picture.of(f"digit {digit}", images[labels == digit][0]) for digit in range(9))
-    folder = resources.files("keras_coda.explorer") / "static"
-    return tuple(Picture(f"{name}, drawn", (folder / f"example-{name}.png").read_bytes()) for name in DRAWINGS)
+    images, labels, class_names = sample_photos()
+    return tuple(Picture.of(f"photo, {class_names[label]}", images[index]) for index, label in enumerate(labels[:9]))
