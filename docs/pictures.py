@@ -43,10 +43,10 @@ def surest(model, images, labels):
 
 
 def reasons():
-    """Three digits with a high logit, and the maps of their three most probable classes."""
-    model, images, labels = digits()
-    chosen = surest(model, images, labels)[[3, 7, 0]]
-    return model.explain(images[chosen], top_k=3).plot(labels[chosen])
+    """The first three photos of the package, and the maps of their two most probable classes."""
+    photos, labels, _ = keras_coda.data.sample_photos()
+    model = keras_coda.CoDANet.from_preset("coda_s_cifar10")
+    return model.explain(photos[:3], top_k=2).plot(labels[:3])
 
 
 def localization():

@@ -9,7 +9,8 @@ def test_there_are_three_different_photos_of_each_class():
     assert (images.shape, images.dtype, len(class_names)) == ((30, 32, 32, 3), np.uint8, 10)
     np.testing.assert_array_equal(np.bincount(labels), np.full(10, 3))
     assert len({image.tobytes() for image in images}) == 30
-    assert images.flags.writeable and images.flags.c_contiguous
+    assert images.flags.writeable
+    assert images.flags.c_contiguous
 
 
 def test_a_shipped_network_recognizes_them():
