@@ -2,13 +2,12 @@ import random
 import shutil
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
-from keras_coda.auditing import COLUMNS, make_rows, row_hash, schema, verify_audit
+from keras_coda.auditing import make_rows, verify_audit
 from keras_coda.auditing.verifying import differences
-from keras_coda.auditing.writing import ARGUMENTS, MANIFEST, Manifest, manifest_of
+from keras_coda.auditing.writing import ARGUMENTS, MANIFEST, Manifest
+from tests.helpers.tampering import change, rows_of, tampered
 
 
 @pytest.fixture
@@ -17,36 +16,6 @@ def copies(audited, photos, tmp_path):
     shutil.copytree(audited[0], tmp_path / "audit")
     shutil.copytree(photos, tmp_path / "photos")
     return tmp_path / "audit", tmp_path / "photos"
-
-
-def change(out, edit, *, hashes, manifest):
-    """Change the rows of an audit, and hide it as far as wanted: hashes of rows, the manifest."""
-    before = Manifest.from_json(out / MANIFEST)
-    paths = sorted(out.glob("rows/*.parquet"))
-    for number, path in enumerate(paths):
-        rows = [{**row, "row_hash": row_hash(row)} if hashes else row for row in edit(number, rows_of(path))]
-        pq.write_table(pa.Table.from_pylist(rows, schema=schema()), path)
-    if manifest:
-        manifest_of(paths, before.arguments).to_json(out / MANIFEST)
-
-
-def rows_of(path):
-    return pq.read_table(path).to_pylist()
-
-
-def tampered(row, number):
-    """The row with one value changed, each time in another column, and the column."""
-    columns = [name for name in COLUMNS if row[name] is not None and name not in ("image", "versions", "row_hash")]
-    name = columns[number % len(columns)]
-    value, kind = row[name], COLUMNS[name]
-    if kind.type == "string":
-        return {**row, name: value[:-1] + ("0" if value[-1] != "0" else "1")}, name
-    step = 1 if kind.type == "int32" else 0.01
-    if kind.lists == 0:
-        return {**row, name: value + step}, name
-    if kind.lists == 2:
-        return {**row, name: [[value[0][0] + 1, *value[0][1:]], *value[1:]]}, name
-    return {**row, name: [*value[:-1], value[-1] + step]}, name
 
 
 @pytest.mark.parametrize(("hashes", "manifest"), [(False, False), (True, False), (True, True)])
