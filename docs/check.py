@@ -1,7 +1,8 @@
 """Look at the built site in a browser: ``make docs`` writes ``site/``, ``python -m docs.check [PAGE ...]`` checks it.
 
 Every page, at the width of a phone: no request leaves the machine, nothing is wider than the screen, no formula is left
-as LaTeX, no script fails, and axe-core finds no serious violation. Chromium is needed.
+as LaTeX, no name in a table is broken, no script fails, and axe-core finds no serious violation.
+Chromium is needed.
 """
 
 import http.server
@@ -16,6 +17,8 @@ SITE = Path(__file__).resolve().parent.parent / "site"
 WIDTH, HEIGHT = 390, 844
 SERIOUS = ("serious", "critical")
 _IS_WIDE = "document.documentElement.scrollWidth > window.innerWidth"
+_NAMES = r"[...document.querySelectorAll('td code')].filter(e => /^\w+$/.test(e.textContent))"
+_BROKEN = f"{_NAMES}.filter(e => e.getClientRects().length > 1).length"
 _LEFT = r"[...document.querySelectorAll('.arithmatex')].filter(e => !e.querySelector('.katex')).length"
 
 
@@ -58,6 +61,8 @@ def check(site: Path, browser, names: list[str] | None = None, scheme: str = "li
         page.goto(f"{home}/{name}/", wait_until="load")
         if page.evaluate(_IS_WIDE):
             faults.append(f"{name}: wider than {WIDTH} pixels")
+        if broken := page.evaluate(_BROKEN):
+            faults.append(f"{name}: {broken} names in tables are broken into lines")
         if left := page.evaluate(_LEFT):
             faults.append(f"{name}: {left} formulas are not drawn")
         for found in Axe().run(page).response["violations"]:

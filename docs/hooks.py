@@ -5,6 +5,7 @@
   warning, and makes ``mkdocs build --strict`` fail.
 - ``<!-- help: train -->`` is replaced by the output of ``keras-coda train --help``, and ``<!-- help -->`` by that of
   ``keras-coda --help``.
+- Code in cells of tables may break after punctuation, and nowhere inside a name.
 - The changelog is a page, and every page shows the version of the package.
 - ``results.md`` is written by ``python -m experiments report``. If it is missing, a page says how to write
   it.
@@ -30,6 +31,9 @@ Nothing has been measured yet. `make evidence` trains and measures everything an
 
 _LINK = re.compile(r"(\]\()([^)\s#]+)((?:#[^)\s]*)?\))")
 _HELP = re.compile(r"<!-- help(?:: (?P<command>[\w-]+))? -->")
+_CELL = re.compile(r"<td.*?</td>", re.S)
+_CELL_CODE = re.compile(r"(?<=<code>)[^<]+(?=</code>)")
+_BREAK = re.compile(r"(?<=\w[./(\[=,])(?=[\w.\"'])")
 _FENCE = re.compile(r"^(```|~~~).*?^\1", re.M | re.S)
 _log = logging.getLogger("mkdocs.hooks.keras_coda")
 
@@ -65,6 +69,15 @@ def on_page_markdown(markdown, page, config, files):
         parts += [prose(markdown[end : fence.start()]), fence[0]]
         end = fence.end()
     return "".join([*parts, prose(markdown[end:])])
+
+
+def on_page_content(html, page, config, files):
+    """Allow lines to break after punctuation of code in cells of tables."""
+
+    def cell(match):
+        return _CELL_CODE.sub(lambda code: _BREAK.sub("<wbr>", code[0]), match[0])
+
+    return _CELL.sub(cell, html)
 
 
 def _below_docs(target):
