@@ -4,7 +4,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -15,6 +14,7 @@ from keras_coda.auditing import audit, schema, verify_audit, writing
 from keras_coda.explanations import inputs
 from tests.helpers.commands import run, write_image
 from tests.helpers.networks import two_layers
+from tests.helpers.waiting import wait_until
 
 
 def rows_of(out):
@@ -139,9 +139,7 @@ def test_a_killed_command_goes_on_with_identical_rows(audited, photos, model, tm
     options = ["--model", tmp_path / "model", "--data", photos, "--out", tmp_path / "out", "--maps"]
     options = ["audit", *map(str, options), "--shard-size", "25", "--batch-size", "8"]
     process = subprocess.Popen([sys.executable, "-m", "keras_coda", *options], stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 120
-    while not list(tmp_path.glob("out/rows/part-00000*")) and time.monotonic() < deadline:
-        time.sleep(0.002)
+    assert wait_until(lambda: list(tmp_path.glob("out/rows/part-00000*")), process)
     os.kill(process.pid, signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
     assert not (tmp_path / "out" / writing.MANIFEST).exists()

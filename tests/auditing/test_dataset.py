@@ -5,7 +5,6 @@ import os
 import re
 import signal
 import threading
-import time
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +15,7 @@ from keras_coda.auditing.writing import read_rows
 from keras_coda_cli.main import main
 from tests.helpers.commands import run
 from tests.helpers.page_commands import DOCS, commands
+from tests.helpers.waiting import wait_until
 
 pytest.importorskip("apache_beam", reason="needs keras-coda[beam]")
 pytestmark = pytest.mark.slow
@@ -131,9 +131,7 @@ def test_a_killed_worker_loses_and_doubles_no_row(explained, saved, photos, tmp_
     out, options = tmp_path / "out", explained[1]
 
     def kill():
-        deadline = time.monotonic() + 600  # for machines under load
-        while not list(out.glob("rows/*.parquet")) and time.monotonic() < deadline:
-            time.sleep(0.01)
+        wait_until(lambda: list(out.glob("rows/*.parquet")))
         children = psutil.Process().children(recursive=True)
         workers = [child for child in children if "sdk_worker_main" in " ".join(child.cmdline())]
         killed.append(workers[-1].pid)

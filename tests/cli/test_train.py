@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import keras
@@ -16,6 +15,7 @@ from keras_coda import BcosResNet, CoDANet, training
 from keras_coda.models import ExplainableClassifier, hybrid, presets
 from keras_coda.training.recipes import Recipe
 from tests.helpers.commands import run
+from tests.helpers.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
 
@@ -107,9 +107,7 @@ def test_training_that_is_killed_goes_on(tiny_digits, photos, tmp_path, capsys):
         [sys.executable, "-m", "keras_coda", *arguments],
         cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
-    deadline = time.monotonic() + 600  # for machines under load
-    while not training.epochs_done(out) and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.01)
+    wait_until(lambda: training.epochs_done(out), process)
     process.send_signal(signal.SIGKILL)
     process.wait()
     done = training.epochs_done(out)

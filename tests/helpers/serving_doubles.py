@@ -20,6 +20,7 @@ from tensorflow.core.framework.types_pb2 import DataType
 from tensorflow_serving.apis import model_service_pb2_grpc, predict_pb2, prediction_service_pb2_grpc
 
 from tests.helpers.serving_json import HTTP_CODES, Refused, invalid, parse_predict, write_error, write_predict
+from tests.helpers.waiting import free_ports
 
 _PREDICT = re.compile(
     r"(?i)/v1/models/([^/:]+)(?:(?:/versions/(\d+))|(?:/labels/([^/:]+)))?:(classify|regress|predict)"
@@ -249,13 +250,7 @@ def real_server_binary():
 @contextlib.contextmanager
 def real_server(base_path, name):
     """Run TF Serving's own binary; give ``(REST address, gRPC address)``."""
-    ports = []
-    with contextlib.ExitStack() as stack:
-        for _ in range(2):
-            listener = stack.enter_context(socket.socket())
-            listener.bind(("127.0.0.1", 0))
-            ports.append(listener.getsockname()[1])
-    rest, rpc = ports
+    rest, rpc = free_ports(2)
     command = [real_server_binary(), f"--port={rpc}", f"--rest_api_port={rest}", f"--model_name={name}"]
     process = subprocess.Popen([*command, f"--model_base_path={base_path}"], stdout=subprocess.DEVNULL)
     try:

@@ -1,12 +1,9 @@
 """The deployment folder holds together, and what does not hold together is noticed."""
 
-import contextlib
 import json
 import shutil
-import socket
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 
@@ -21,6 +18,7 @@ from export.client_examples import grpc_client, rest
 from keras_coda import CoDANet
 from tests.helpers.serving_doubles import GrpcDouble, RestDouble, real_server_binary
 from tests.helpers.serving_models import LoadedVersion, Models
+from tests.helpers.waiting import free_ports, wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -213,13 +211,13 @@ def test_the_server_starts_with_these_files_and_explains(digits_folder, deployme
     (deployment / "models.config").write_text(text)
     shutil.copytree(digits_folder / "digits", digits_folder / "cifar10")  # any model will do
     command = config_files.read(deployment).compose["services"]["serving"]["command"]
-    with free_ports(2) as ports:
-        flags = [flag.replace("/config/", f"{deployment}/") for flag in command if "port=" not in flag]
+    ports = free_ports(2)
+    flags = [flag.replace("/config/", f"{deployment}/") for flag in command if "port=" not in flag]
     command = [real_server_binary(), *flags, f"--port={ports[0]}", f"--rest_api_port={ports[1]}"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         server = f"http://127.0.0.1:{ports[1]}"
-        wait_for(f"{server}/v1/models/digits/labels/stable", process)
+        assert wait_until(lambda: is_available(f"{server}/v1/models/digits/labels/stable"), process)
         answer = rest.explain_file(str(image[0]), server=server)
         metrics = urllib.request.urlopen(f"{server}/monitoring/prometheus/metrics", timeout=10).read()
     finally:
@@ -229,20 +227,8 @@ def test_the_server_starts_with_these_files_and_explains(digits_folder, deployme
     assert b"tensorflow" in metrics
 
 
-def wait_for(url, process, seconds=120):
-    end = time.monotonic() + seconds
-    while time.monotonic() < end and process.poll() is None:
-        with contextlib.suppress(urllib.error.URLError, ConnectionError):
-            if b"AVAILABLE" in urllib.request.urlopen(url, timeout=5).read():
-                return
-        time.sleep(0.2)
-    raise AssertionError(f"The server must answer at {url}")
-
-
-@contextlib.contextmanager
-def free_ports(count):
-    with contextlib.ExitStack() as stack:
-        listeners = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for listener in listeners:
-            listener.bind(("127.0.0.1", 0))
-        yield [listener.getsockname()[1] for listener in listeners]
+def is_available(url):
+    try:
+        return b"AVAILABLE" in urllib.request.urlopen(url, timeout=5).read()
+    except (urllib.error.URLError, ConnectionError):
+        return False

@@ -5,10 +5,8 @@ import os
 import pathlib
 import shutil
 import signal
-import socket
 import subprocess
 import sys
-import time
 
 import keras
 import numpy as np
@@ -18,21 +16,17 @@ from keras_coda import CoDANet, training
 from keras_coda.utils import processes
 from tests.helpers.commands import run
 from tests.helpers.page_commands import commands
+from tests.helpers.waiting import free_ports, wait_until
 
 pytestmark = pytest.mark.any_backend
 ROOT = pathlib.Path(__file__).parents[2]
 on_jax = pytest.mark.skipif(keras.backend.backend() != "jax", reason="make test-jax")
 
 
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return str(server.getsockname()[1])
-
-
 @pytest.mark.slow
 @on_jax
 def test_two_processes_train_predict_and_explain_as_one_does_with_the_joined_batches(tmp_path):
-    port = free_port()
+    port = str(*free_ports(1))
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", "tests.helpers.without_tensorflow", "tests.helpers.distributed_check"]
     calls = {"one": [], "first": [port, "0"], "second": [port, "1"]}
@@ -65,7 +59,7 @@ def start_two(folder, *options):
     """Start the page's training, with further options, in two processes that find each other on this machine."""
     (variables, arguments), *_ = commands("many_hosts.md", "train")
     assert set(variables) == {"KERAS_BACKEND", *processes.VARIABLES}
-    variables[processes.ADDRESSES] = f"127.0.0.1:{free_port()}"
+    variables[processes.ADDRESSES] = f"127.0.0.1:{free_ports(1)[0]}"
     line = [sys.executable, "-m", "tests.helpers.without_tensorflow", "keras_coda", *arguments, *options]
     pipes = {"cwd": folder, "stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
     own = ({**os.environ, **variables, processes.INDEX: index, "PYTHONPATH": str(ROOT)} for index in "01")
@@ -85,9 +79,7 @@ def test_two_processes_train_by_the_command_as_one_does_and_go_on_when_one_was_k
     CoDANet(10, input_shape=(8, 8, 1), filters=(10,), ranks=2).save_to_preset(tmp_path / "tiny")
     two = start_two(tmp_path, *tiny)
     try:
-        deadline = time.monotonic() + 900  # for machines under load
-        while not training.epochs_done(out) and time.monotonic() < deadline and two[1].poll() is None:
-            time.sleep(0.01)
+        wait_until(lambda: training.epochs_done(out), two[1])
         two[1].send_signal(signal.SIGKILL)
         for line in two[0].stderr:  # the other says so at once; JAX lets it wait a minute before it ends
             if line.startswith("keras-coda: error"):

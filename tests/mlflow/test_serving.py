@@ -3,17 +3,17 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from tests.helpers.networks import pixels
+from tests.helpers.waiting import free_ports, wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -23,9 +23,7 @@ IMAGES = pixels(2, seed=3)
 @pytest.fixture(scope="module")
 def server(store, logged):
     """The address of a server of the logged network, on loopback."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    (port,) = free_ports(1)
     command = [sys.executable, "-m", "mlflow", "models", "serve", "--model-uri", logged.info.model_uri]
     command += ["--env-manager", "local", "--host", "127.0.0.1", "--port", str(port)]
     programs = os.path.dirname(sys.executable)  # MLflow looks for uvicorn on the path
@@ -36,7 +34,8 @@ def server(store, logged):
         )
         try:
             address = f"http://127.0.0.1:{port}"
-            wait_until_ready(address, process, log.name)
+            if not wait_until(lambda: is_ready(address), process):
+                pytest.fail(f"the server did not start:\n{Path(log.name).read_text()[-3000:]}")
             yield address
         finally:
             if process.poll() is None:
@@ -44,16 +43,12 @@ def server(store, logged):
                 process.wait(30)
 
 
-def wait_until_ready(address, process, log):
-    deadline = time.monotonic() + 300
-    while time.monotonic() < deadline and process.poll() is None:
-        try:
-            with urllib.request.urlopen(f"{address}/ping", timeout=5):
-                return
-        except OSError:
-            time.sleep(0.5)
-    with open(log) as file:
-        pytest.fail(f"the server did not start:\n{file.read()[-3000:]}")
+def is_ready(address):
+    try:
+        with urllib.request.urlopen(f"{address}/ping", timeout=5):
+            return True
+    except OSError:
+        return False
 
 
 def post(address, **body):

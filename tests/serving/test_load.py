@@ -2,7 +2,6 @@
 
 import collections
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 
 import keras
@@ -14,6 +13,7 @@ from tests.helpers.networks import pixels, small
 from tests.helpers.serving_doubles import GrpcDouble, RestDouble
 from tests.helpers.serving_helpers import CLIENTS, RGB, K, connect, encoded
 from tests.helpers.serving_models import LoadedVersion, Models
+from tests.helpers.waiting import wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -83,9 +83,7 @@ class Caller:
 
 def wait_for(callers, count):
     """Wait until so many requests have come to an end."""
-    deadline = time.monotonic() + 60
-    while sum(len(caller.outcomes) for caller in callers) < count and time.monotonic() < deadline:
-        time.sleep(0.01)
+    wait_until(lambda: sum(len(caller.outcomes) for caller in callers) >= count, seconds=60)
 
 
 def test_nothing_wrong_is_returned_while_servers_restart_and_versions_change(

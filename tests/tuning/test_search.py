@@ -6,7 +6,6 @@ import os
 import pathlib
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -21,6 +20,7 @@ from keras_coda.tuning import HYPERPARAMETERS, METRICS, CoDAHyperModel, Temperat
 from tests.helpers.page_commands import commands
 from tests.helpers.quarters import FAST, Killed
 from tests.helpers.searches import FIXED, cold_history, search
+from tests.helpers.waiting import free_ports
 
 pytestmark = pytest.mark.slow
 
@@ -300,9 +300,7 @@ sys.exit(main.main(sys.argv[2:]))
 
 
 def test_two_workers_share_the_trials_of_a_chief(preset, tmp_path):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    (port,) = free_ports(1)
     ((shared, arguments),) = commands("many_hosts.md", "tune")
     assert set(shared) == {"KERASTUNER_ORACLE_IP", "KERASTUNER_ORACLE_PORT", "KERASTUNER_TUNER_ID"}
     shared = {"KERASTUNER_ORACLE_IP": "127.0.0.1", "KERASTUNER_ORACLE_PORT": str(port), "no_proxy": "127.0.0.1"}
