@@ -89,12 +89,11 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel):
     presets = {path.relative_to(ROOT).as_posix() for path in (ROOT / "keras_coda" / "models" / "shipped").rglob("*.*")}
     assert {"keras_coda/models/shipped/coda_digits/model.weights.h5"} < presets
     static = {path.relative_to(ROOT).as_posix() for path in (ROOT / "keras_coda" / "explorer" / "static").iterdir()}
-    assert {
-        f"keras_coda/explorer/static/{name}" for name in ("page.js", "stage.js", "style.css", "example-cat.png")
-    } < static
+    assert {f"keras_coda/explorer/static/{name}" for name in ("page.js", "stage.js", "style.css")} < static
+    photos = {"keras_coda/data/sample_photos.png"}
     templates = {f"keras_coda/auditing/templates/{name}" for name in ("report.html", "model_card.md")}
     typed = {f"{name}/py.typed" for name in packages}
-    expected = sources | presets | static | templates | typed
+    expected = sources | presets | static | photos | templates | typed
     assert {name for name in names if name.startswith(("keras_coda/", "keras_coda_cli/"))} == expected
     assert f"{information}/licenses/LICENSE" in names
 
