@@ -13,4 +13,4 @@ def examples(channels: int) -> tuple[Picture, ...]:
         images, labels = all_digits()
         return tuple(Picture.of(f"digit {digit}", images[labels == digit][0]) for digit in range(9))
     images, labels, class_names = sample_photos()
-    return tuple(Picture.of(f"photo, {class_names[label]}", images[index]) for index, label in enumerate(labels[:9]))
+    return tuple(Picture.of(f"{class_names[label]} photo", images[index]) for index, label in enumerate(labels[:9]))

@@ -165,8 +165,8 @@ def test_another_network_explains_own_images_and_brings_its_examples(handlers, t
     handlers.act("nine", {}, KEY)
     session, problem = handlers.act("network", {"value": "coda_xs_cifar10"}, KEY)
     assert not problem
-    assert session.picture.name == "photo, airplane"
-    assert session.grid.names[0] == "photo, airplane"
+    assert session.picture.name == "airplane photo"
+    assert session.grid.names[0] == "airplane photo"
     data = file_of(Image.fromarray(np.zeros((20, 40, 3), "uint8")), "PNG")
     session, _ = handlers.act("upload", {"path": upload(tmp_path, "own.png", data)}, KEY)
     assert (session.original.width, session.original.part) == (40, (0.25, 0, 0.5, 1))

@@ -97,7 +97,7 @@ def test_photos_have_the_names_of_their_classes():
     right = []
     for each, class_name in zip(examples(3), network.class_names, strict=False):
         explanation = network.explain(each.image(network.size, 3))
-        assert each.name == f"photo, {class_name}"
+        assert each.name == f"{class_name} photo"
         assert explanation.residual.max() < 1e-4
         right.append(network.class_names[explanation.classes[0, 0]] == class_name)
     assert sum(right) >= 6
