@@ -1,6 +1,6 @@
 """Contribution maps and post-hoc methods on many grids and images, on a machine that has JAX only.
 
-    python -m benchmarks.gpu pack --cifar10 /work/cifar10 --out .gpu     # where there is a network; once
+    python -m benchmarks.gpu pack --cifar10 photos/cifar10 --out .gpu   # where there is a network; once
     PYTHONPATH=.:.gpu python3 -m experiments.compare --images .gpu/images.npz --out out --seconds 480
     PYTHONPATH=.:.gpu python3 -m experiments.compare --images .gpu/images.npz --out out --seconds 480    # continues
     python -m experiments.compare report --out out       # stores results and figure, for `python -m experiments report`
