@@ -1,8 +1,8 @@
 """Look at the built site in a browser: ``make docs`` writes ``site/``, ``python -m docs.check [PAGE ...]`` checks it.
 
 Every page, at the width of a phone: no request leaves the machine, nothing is wider than the screen, no formula is left
-as LaTeX, no name in a table is broken, no script fails, and axe-core finds no serious violation.
-Chromium is needed.
+as LaTeX, no name in a table is broken, no script fails, and axe-core finds no serious violation. Chromium
+is needed.
 """
 
 import http.server

@@ -12,6 +12,7 @@ Result: experiments/results/audits.json; docs/auditing.md has the figures.
 """
 
 import argparse
+import math
 import os
 import random
 import resource
@@ -27,7 +28,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import keras_coda
 from benchmarks import records
 from keras_coda.auditing import verify_audit
-from tests.helpers.tampering import change, rows_of, tampered
+from tests.helpers.audits import change, rows_of, tampered
+from tests.helpers.waiting import wait_until
 
 RESULTS = Path(__file__).parent / "results"
 SHARD = 500  # rows of a file
@@ -37,18 +39,12 @@ def audit(network: str, photos: Path, out: Path, *, kill_at: int | None = None) 
     """Run the command; with ``kill_at``, kill it when it has written so many files."""
     command = ["-m", "keras_coda", "audit", "--model", network, "--data", photos, "--out", out, "--shard-size", SHARD]
     process = subprocess.Popen([sys.executable, *map(str, command), "--no-report"], stderr=subprocess.DEVNULL)
-    while kill_at is not None and process.poll() is None:
-        if len(list(out.glob("rows/*.parquet"))) >= kill_at:
-            process.kill()
-        time.sleep(0.05)
+    if kill_at is not None:
+        wait_until(lambda: len(list(out.glob("rows/*.parquet"))) >= kill_at, process, seconds=math.inf)
+        process.kill()
     code = process.wait()
     if code != (0 if kill_at is None else -9):
         raise RuntimeError(f"`keras-coda audit` ended with {code}")
-
-
-def all_rows(out: Path) -> list[dict]:
-    """Return the rows of all files."""
-    return [row for path in sorted(out.glob("rows/*.parquet")) for row in rows_of(path)]
 
 
 def measure(network: str, photos: Path, number: int, scratch: Path) -> dict:
@@ -56,7 +52,7 @@ def measure(network: str, photos: Path, number: int, scratch: Path) -> dict:
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     audit(network, photos, scratch / "undisturbed")
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    rows = all_rows(scratch / "undisturbed")
+    rows = rows_of(scratch / "undisturbed")
     files = len(list(scratch.glob("undisturbed/rows/*.parquet")))
     for share in (0.2, 0.5, 0.8):
         audit(network, photos, scratch / "killed", kill_at=round(share * files))
@@ -68,7 +64,7 @@ def measure(network: str, photos: Path, number: int, scratch: Path) -> dict:
         "processor_seconds": after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime,
         "peak_megabytes": after.ru_maxrss / 1024,
         "kills": 3,
-        "identical_after_kills": all_rows(scratch / "killed") == rows,
+        "identical_after_kills": rows_of(scratch / "killed") == rows,
     }
     shutil.rmtree(scratch / "killed")
     names = random.Random(0).sample([row["image"] for row in rows], number)

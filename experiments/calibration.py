@@ -32,15 +32,16 @@ def labels_and_logits(network: str, source: Path) -> tuple[np.ndarray, np.ndarra
     """Return which classes each image has, ``(N, C)`` bool, and its logits ``(N, C)``."""
     from keras_coda import CoDANet
     from keras_coda.auditing.recorder import AuditedImages, Recorder
-    from keras_coda.auditing.writing import ROWS, read_rows
+    from keras_coda.auditing.writing import ROWS
     from keras_coda.evaluation import calibration
     from keras_coda.utils.hashing import digest_of_model
+    from tests.helpers.audits import rows_of
 
     model = CoDANet.from_preset(network)
     if not (source / ROWS).is_dir():
         recorder = Recorder(model, AuditedImages.of(source, model.class_names))
         return calibration.labels_and_logits(model, recorder.labeled_batches(), verbose=False)
-    rows = [row for path in sorted((source / ROWS).glob("*.parquet")) for row in read_rows(path)]
+    rows = rows_of(source)
     if {row["model_hash"] for row in rows} != {digest_of_model(model)}:
         raise SystemExit(f"{source} must be an audit of {network}")
     logits = np.array([row["logits"] for row in rows], "float32")

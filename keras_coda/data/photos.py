@@ -1,9 +1,10 @@
 """A few photos of CIFAR-10, embedded: what tutorials and the explorer show of a network for color images."""
 
-import io
 from importlib import resources
 
 import numpy as np
+
+from keras_coda.data.images import read_image
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 _SIDE = 32  # of a photo, in pixels; the file has a column for each class
@@ -26,9 +27,7 @@ def sample_photos() -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
         >>> photos.shape, class_names[labels[2]]
         ((30, 32, 32, 3), 'bird')
     """
-    from PIL import Image
-
-    sheet = np.asarray(Image.open(io.BytesIO((resources.files("keras_coda.data") / "sample_photos.png").read_bytes())))
+    sheet = read_image((resources.files("keras_coda.data") / "sample_photos.png").read_bytes(), channels=3)
     cells = sheet.reshape(-1, _SIDE, len(CLASSES), _SIDE, 3).swapaxes(1, 2)
     images = cells.reshape(-1, _SIDE, _SIDE, 3).copy()
     return images, np.arange(len(images)) % len(CLASSES), CLASSES

@@ -12,13 +12,10 @@ import pytest
 from keras_coda import CoDANet
 from keras_coda.auditing import audit, schema, verify_audit, writing
 from keras_coda.explanations import inputs
+from tests.helpers.audits import rows_of
 from tests.helpers.commands import run, write_image
 from tests.helpers.networks import two_layers
 from tests.helpers.waiting import wait_until
-
-
-def rows_of(out):
-    return [row for path in sorted(out.glob("rows/*.parquet")) for row in pq.read_table(path).to_pylist()]
 
 
 def test_every_image_has_a_row_with_what_explain_says(audited, model, photos):

@@ -1,4 +1,4 @@
-"""Audits that somebody changed."""
+"""The rows of audits, and audits that somebody changed."""
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -7,12 +7,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from keras_coda.auditing import COLUMNS, row_hash, schema
-from keras_coda.auditing.writing import MANIFEST, Manifest, manifest_of
+from keras_coda.auditing.writing import MANIFEST, ROWS, Manifest, manifest_of, read_rows
 
 
-def rows_of(path: Path) -> list[dict]:
-    """Return the rows of a Parquet file."""
-    return pq.read_table(path).to_pylist()
+def rows_of(out: Path) -> list[dict]:
+    """Return all rows of an audit, in the order of its files."""
+    return [row for path in sorted((out / ROWS).glob("*.parquet")) for row in read_rows(path)]
 
 
 def change(out: Path, edit: Callable[[int, list[dict]], Iterable[dict]], *, hashes: bool, manifest: bool) -> None:
@@ -25,16 +25,16 @@ def change(out: Path, edit: Callable[[int, list[dict]], Iterable[dict]], *, hash
         manifest: whether the manifest is made to fit.
     """
     before = Manifest.from_json(out / MANIFEST)
-    paths = sorted(out.glob("rows/*.parquet"))
+    paths = sorted((out / ROWS).glob("*.parquet"))
     for number, path in enumerate(paths):
-        rows = [{**row, "row_hash": row_hash(row)} if hashes else row for row in edit(number, rows_of(path))]
+        rows = [{**row, "row_hash": row_hash(row)} if hashes else row for row in edit(number, read_rows(path))]
         pq.write_table(pa.Table.from_pylist(rows, schema=schema()), path)
     if manifest:
         manifest_of(paths, before.arguments).to_json(out / MANIFEST)
 
 
 def tampered(row: dict, number: int) -> tuple[dict, str]:
-    """Return the row with one value changed, each ``number`` in another column, and the name of the column."""
+    """Return the row with one value changed, and the name of its column; another ``number`` chooses another column."""
     columns = [name for name in COLUMNS if row[name] is not None and name not in ("image", "versions", "row_hash")]
     name = columns[number % len(columns)]
     value, kind = row[name], COLUMNS[name]
